@@ -1,0 +1,129 @@
+//! CREATE: a file of a database, or a database.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use fuser::{Errno, FileHandle, Generation, ReplyCreate};
+use nix::unistd::{Gid, Uid};
+use store::{Database, DbName, FileKind, MountName};
+
+use crate::attr::TTL;
+use crate::errno::{of_io, of_refusal};
+use crate::filesystem::{create_backing, set_permissions};
+use crate::inode::Node;
+use crate::tree::Tree;
+
+/// A CREATE request.
+pub(crate) struct Create {
+    pub(crate) name: String,
+    pub(crate) parsed: MountName,
+    /// Permission bits, the umask applied.
+    pub(crate) permissions: u32,
+    /// open(2) flags.
+    pub(crate) flags: i32,
+    /// User and group of the caller.
+    pub(crate) owner: (u32, u32),
+    pub(crate) own: bool,
+}
+
+/// Creates it and replies.
+pub(crate) fn run(tree: &Arc<Tree>, create: Create, reply: ReplyCreate) {
+    match create.parsed.clone() {
+        MountName::File(name, FileKind::Database) => create_database(tree, name, create, reply),
+        MountName::File(name, kind) => match tree.store.database(&name) {
+            Some(db) => create_companion(tree, db, kind, create, reply),
+            // SQLite opens the database first; a companion without one is nothing.
+            None => reply.error(Errno::EACCES),
+        },
+        MountName::SuperJournal(name) if tree.store.role().is_primary() => {
+            let path = tree.store.data_dir().super_journals().join(name);
+            open_and_reply(tree, Node::SuperJournal, path, &create, reply);
+        }
+        MountName::SuperJournal(_) => reply.error(Errno::EACCES),
+        // Never ENOSYS: the kernel would send no CREATE again for as long as the mount lives.
+        MountName::Pos(_) | MountName::Lock(_) | MountName::Primary | MountName::Lag => {
+            reply.error(Errno::EACCES)
+        }
+    }
+}
+
+fn create_database(tree: &Arc<Tree>, name: DbName, create: Create, reply: ReplyCreate) {
+    if let Some(db) = tree.store.database(&name) {
+        return create_companion(tree, db, FileKind::Database, create, reply);
+    }
+    // Makes directories and syncs them: not on a FUSE worker.
+    let tree = tree.clone();
+    let store = tree.store.clone();
+    store.create_database_then(
+        &name,
+        Box::new(move |created| match created {
+            Ok(db) => create_companion(&tree, db, FileKind::Database, create, reply),
+            Err(refusal) => reply.error(of_refusal(refusal)),
+        }),
+    );
+}
+
+fn create_companion(
+    tree: &Arc<Tree>,
+    db: Arc<Database>,
+    kind: FileKind,
+    create: Create,
+    reply: ReplyCreate,
+) {
+    let path = tree.backing(&db, kind);
+    if !create.own
+        && !path.exists()
+        && let Err(refusal) = db.may_create(kind)
+    {
+        return reply.error(of_refusal(refusal));
+    }
+    let (tree, own) = (tree.clone(), create.own);
+    let node = Node::File(db.clone(), kind);
+    let open = move || open_and_reply(&tree, node, path, &create, reply);
+    if own {
+        open()
+    } else {
+        db.when_ready(kind, Box::new(open))
+    }
+}
+
+fn open_and_reply(tree: &Tree, node: Node, path: PathBuf, create: &Create, reply: ReplyCreate) {
+    let file = match open_as_asked(&path, create) {
+        Ok(file) => file,
+        Err(error) => return reply.error(of_io(&error)),
+    };
+    tree.entry_changed(&path);
+    let inode = tree.inode_for(&create.name, node, path);
+    let opened = tree.open_file(&inode, file, create.own, |file| reply.open_backing(file));
+    let attr = match tree.attr_of(&inode) {
+        Ok((attr, _)) => attr,
+        Err(error) => {
+            tree.release(opened.number);
+            return reply.error(of_io(&error));
+        }
+    };
+    tree.count_lookup(&inode);
+    let handle = FileHandle(opened.number);
+    match &opened.backing {
+        Some(backing) => {
+            reply.created_passthrough(&TTL, &attr, Generation(0), handle, opened.flags, backing);
+        }
+        None => reply.created(&TTL, &attr, Generation(0), handle, opened.flags),
+    }
+}
+
+/// The file may exist: the kernel may have remembered that it did not.
+fn open_as_asked(path: &std::path::Path, create: &Create) -> io::Result<File> {
+    let existed = path.exists();
+    let file = create_backing(path, create.permissions, create.flags & libc::O_EXCL != 0)?;
+    if !existed {
+        set_permissions(&file, create.permissions)?;
+        if nix::unistd::geteuid().is_root() {
+            let (uid, gid) = create.owner;
+            nix::unistd::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        }
+    }
+    Ok(file)
+}

@@ -1,0 +1,206 @@
+//! A mount, from its making to its end.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
+use store::Store;
+
+use crate::client::MountClient;
+use crate::device;
+use crate::error::Error;
+use crate::filesystem::Adapter;
+use crate::requests::Requests;
+use crate::tree::Tree;
+
+/// How to mount.
+#[derive(Debug, Clone)]
+pub struct MountConfig {
+    /// Where. Made if it does not exist.
+    pub dir: PathBuf,
+    /// Whether other users than the one who runs the daemon may use it.
+    pub allow_other: bool,
+    /// Whether the kernel may read and write backing files by itself. If it cannot (kernel before 6.9, no
+    /// CAP_SYS_ADMIN), files are served through the page cache.
+    pub passthrough: bool,
+    /// Whether the mount of a process that died is cleared.
+    pub clear_stale: bool,
+    /// Whether to log every request.
+    pub debug: bool,
+}
+
+/// How long applications get to close their files when the mount is to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often to try meanwhile; the kernel does not tell when the last file is closed.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// A live mount. Dropped without [`Mount::unmount`] it is detached.
+pub struct Mount {
+    dir: PathBuf,
+    store: Arc<Store>,
+    tree: Arc<Tree>,
+    requests: Arc<Requests>,
+    session: Option<BackgroundSession>,
+}
+
+/// Mounts `store`'s databases, and makes the mount known to the store.
+pub fn mount(store: Arc<Store>, config: MountConfig) -> Result<Mount, Error> {
+    let dir = device::prepare(&config.dir, config.clear_stale)?;
+    let tree = Arc::new(Tree::new(store.clone(), config.passthrough));
+    let requests = Arc::new(Requests::default());
+    let adapter = Adapter::new(
+        tree.clone(),
+        requests.clone(),
+        config.passthrough,
+        config.debug,
+    );
+    let session = start_session(adapter, &dir, &config)?;
+    let notifier = session.notifier();
+    let failed = |source| Error::Session {
+        dir: dir.clone(),
+        source,
+    };
+    let client = MountClient::start(dir.clone(), tree.clone(), notifier).map_err(failed);
+    let background = session.spawn().map_err(failed);
+    let mut mount = Mount {
+        dir: dir.clone(),
+        store: store.clone(),
+        tree,
+        requests,
+        session: None,
+    };
+    mount.session = Some(background?);
+    store.attach_mount(Arc::new(client?));
+    Ok(mount)
+}
+
+fn start_session(
+    adapter: Adapter,
+    dir: &Path,
+    config: &MountConfig,
+) -> Result<Session<Adapter>, Error> {
+    let mut session = Config::default();
+    // Enough that some are free to serve the store's own requests while others hold a reply.
+    session.n_threads = Some(
+        std::thread::available_parallelism()
+            .map_or(4, usize::from)
+            .clamp(2, 12)
+            + 4,
+    );
+    session.acl = if config.allow_other {
+        SessionACL::All
+    } else {
+        SessionACL::Owner
+    };
+    if nix::unistd::geteuid().is_root() {
+        let fuse = device::open()?;
+        device::mount(&fuse, dir, config.allow_other)?;
+        // Who may use the mount is checked by the kernel.
+        let started = Session::from_fd(adapter, fuse, SessionACL::All, session);
+        return started.map_err(|source| {
+            // Nothing serves it: better no mount than a dead one.
+            let _ = umount2(dir, MntFlags::MNT_DETACH);
+            Error::Session {
+                dir: dir.to_owned(),
+                source,
+            }
+        });
+    }
+    session.mount_options = vec![
+        MountOption::FSName(device::SOURCE.into()),
+        MountOption::Subtype("litefs".into()),
+        MountOption::DefaultPermissions,
+    ];
+    Session::new(adapter, dir, &session).map_err(|source| Error::Mount {
+        dir: dir.to_owned(),
+        hint: "without root it needs fusermount3 (Debian: fuse3), and user_allow_other in /etc/fuse.conf for allow-other",
+        source,
+    })
+}
+
+impl Mount {
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether the kernel reads and writes backing files by itself.
+    pub fn passthrough(&self) -> bool {
+        self.tree
+            .passthrough
+            .load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Requests since the mount, by kind.
+    pub fn requests(&self) -> Vec<(&'static str, u64)> {
+        self.requests.totals()
+    }
+
+    /// The same, for whoever outlives this value.
+    pub fn request_counter(&self) -> impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + use<> {
+        let requests = self.requests.clone();
+        move || requests.totals()
+    }
+
+    /// Ends the mount. Waits a while for applications to close their files; then it is detached: they keep what they
+    /// have open, and nobody can open anything new.
+    pub fn unmount(mut self) -> Result<(), Error> {
+        self.store.leave_mount();
+        let fault = |errno: Errno| Error::Unmount {
+            dir: self.dir.clone(),
+            source: errno.into(),
+        };
+        let deadline = Instant::now() + PATIENCE;
+        let mut said = false;
+        loop {
+            match umount2(&self.dir, MntFlags::empty()) {
+                Ok(()) => break,
+                // Ended from outside, or by fusermount3.
+                Err(Errno::EINVAL | Errno::ENOENT) => break,
+                Err(Errno::EPERM) => {
+                    // Mounted by fusermount3: the library unmounts the same way.
+                    return self.end_session();
+                }
+                Err(Errno::EBUSY) if Instant::now() < deadline => {
+                    if !said {
+                        tracing::info!(dir = %self.dir.display(), "waiting for applications to close their files");
+                        said = true;
+                    }
+                    std::thread::sleep(RETRY);
+                }
+                Err(Errno::EBUSY) => {
+                    tracing::warn!(dir = %self.dir.display(), "applications still have files open: detaching the mount");
+                    umount2(&self.dir, MntFlags::MNT_DETACH).map_err(fault)?;
+                    // Their handles keep the session alive; it ends with the process.
+                    self.session.take().map(std::mem::forget);
+                    return Ok(());
+                }
+                Err(errno) => return Err(fault(errno)),
+            }
+        }
+        self.end_session()
+    }
+
+    fn end_session(&mut self) -> Result<(), Error> {
+        let Some(session) = self.session.take() else {
+            return Ok(());
+        };
+        session.umount_and_join().map_err(|source| Error::Session {
+            dir: self.dir.clone(),
+            source,
+        })
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        if self.session.take().map(std::mem::forget).is_some() {
+            // On the way out after an error: leave no dead mount.
+            let _ = umount2(&self.dir, MntFlags::MNT_DETACH);
+        }
+    }
+}

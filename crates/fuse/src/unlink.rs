@@ -1,0 +1,69 @@
+//! UNLINK: a companion of a database, or a database.
+
+use std::sync::Arc;
+
+use fuser::{Errno, ReplyEmpty};
+use store::{FileKind, MountName, Refusal};
+
+use crate::errno::{of_io, of_refusal};
+use crate::tree::Tree;
+
+/// Removes it and replies.
+pub(crate) fn run(tree: &Arc<Tree>, name: &str, own: bool, reply: ReplyEmpty) {
+    let parsed = match MountName::parse(name) {
+        Ok(parsed) => parsed,
+        Err(_) => return reply.error(Errno::ENOENT),
+    };
+    match parsed {
+        MountName::File(db, kind) => {
+            let Some(db) = tree.store.database(&db) else {
+                return reply.error(Errno::ENOENT);
+            };
+            let path = tree.backing(&db, kind);
+            if !path.exists() {
+                return reply.error(Errno::ENOENT);
+            }
+            if own {
+                return remove_now(tree, name, &path, reply);
+            }
+            if !tree.store.role().is_primary() {
+                return reply.error(of_refusal(Refusal::ReadOnly));
+            }
+            let (tree, name) = (tree.clone(), name.to_owned());
+            let store = tree.store.clone();
+            let db_name = db.name().clone();
+            let done: store::Completion = Box::new(move |result| match result {
+                Ok(()) => {
+                    tree.unlink_name(&name);
+                    tree.entry_changed(&path);
+                    reply.ok();
+                }
+                Err(refusal) => reply.error(of_refusal(refusal)),
+            });
+            match kind {
+                FileKind::Database => store.unlink_database_then(&db_name, done),
+                _ => db.remove(kind, done),
+            }
+        }
+        MountName::SuperJournal(file) if tree.store.role().is_primary() => {
+            let path = tree.store.data_dir().super_journals().join(file);
+            remove_now(tree, name, &path, reply);
+        }
+        // Not there, or not to be removed.
+        MountName::SuperJournal(_) | MountName::Lock(_) | MountName::Pos(_) => {
+            reply.error(Errno::EACCES)
+        }
+        MountName::Primary | MountName::Lag => reply.error(Errno::EACCES),
+    }
+}
+
+fn remove_now(tree: &Tree, name: &str, path: &std::path::Path, reply: ReplyEmpty) {
+    match std::fs::remove_file(path) {
+        Ok(()) => {
+            tree.unlink_name(name);
+            tree.entry_changed(path);
+            reply.ok();
+        }
+        Err(error) => reply.error(of_io(&error)),
+    }
+}

@@ -1,0 +1,37 @@
+//! What the API is told by the program around it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use store::Store;
+
+/// What [`router`](crate::router) needs.
+#[derive(Clone)]
+pub struct ApiConfig {
+    /// The databases, and the role of this node.
+    pub store: Arc<Store>,
+    /// Where applications find the databases: `path` of `/info`.
+    pub mount_dir: PathBuf,
+    /// The name of this node.
+    pub hostname: String,
+    /// Whether this node may become the primary.
+    pub candidate: bool,
+    /// The version of this program.
+    pub version: String,
+    /// The replicas that are connected to this node now. It is called on the runtime's threads: it must not block.
+    pub replicas: Arc<dyn Fn() -> Vec<ReplicaSummary> + Send + Sync>,
+    /// What the connection to the primary is doing, in words. It is called on the runtime's threads: it must
+    /// not block.
+    pub stream_state: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+/// A replica that is connected to this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaSummary {
+    /// Its node id.
+    pub node_id: u64,
+    /// Its host name.
+    pub hostname: String,
+    /// The address that it connected from, `ip:port`.
+    pub address: String,
+}

@@ -1,0 +1,20 @@
+//! What can be wrong with a lease.
+
+/// An error of a lease: in its configuration, or in what it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A text that is not of the form `http://host:port`.
+    #[error("advertise-url {url:?} is not of the form http://host:port: {reason}")]
+    AdvertiseUrl {
+        /// The text.
+        url: String,
+        /// The part that is wrong.
+        reason: &'static str,
+    },
+    /// A replica with a static lease that was not told where its primary is.
+    #[error("a static lease on a replica needs the advertise-url of the primary")]
+    NoPrimary,
+    /// There is no greater epoch.
+    #[error("epoch {0} is the last one there is")]
+    LastEpoch(u64),
+}

@@ -1,0 +1,170 @@
+//! A client of a node's API.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use ltx::Pos;
+use reqwest::{Client, Response, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A node that is gone without a word is noticed by the kernel.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// The most of an error's body that is shown, in bytes.
+const MAX_REASON: usize = 4096;
+
+/// The API of one node.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiClient {
+    client: Client,
+    /// Without a slash at the end.
+    base: String,
+}
+
+impl ApiClient {
+    /// A client of the node at `base`, an URL without a slash at the end. Proxies of the environment are not
+    /// used: nodes are on a private network.
+    pub(crate) fn new(base: &str) -> anyhow::Result<ApiClient> {
+        let client = Client::builder()
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_keepalive(KEEPALIVE)
+            .build()?;
+        Ok(ApiClient {
+            client,
+            base: base.to_owned(),
+        })
+    }
+
+    /// The URL of the node.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Starts to send `length` bytes as the database `name`. The answer comes once it is imported; the request
+    /// is refused if it is not.
+    pub(crate) async fn import(
+        &self,
+        name: &str,
+        length: u64,
+        body: reqwest::Body,
+    ) -> anyhow::Result<Response> {
+        let request = self
+            .client
+            .post(format!("{}/import", self.base))
+            .query(&[("name", name)]);
+        let request = request
+            .header(reqwest::header::CONTENT_LENGTH, length)
+            .body(body);
+        self.accepted(request.send().await).await
+    }
+
+    /// Starts to receive the database `name`.
+    pub(crate) async fn export(&self, name: &str) -> anyhow::Result<Response> {
+        let request = self
+            .client
+            .get(format!("{}/export", self.base))
+            .query(&[("name", name)]);
+        let answer = request.send().await;
+        if answer
+            .as_ref()
+            .is_ok_and(|answer| answer.status() == StatusCode::NOT_FOUND)
+        {
+            return Err(anyhow!("database not found: {name:?} at {}", self.base));
+        }
+        self.accepted(answer).await
+    }
+
+    /// What the node says of itself, as far as `T` wants to know it.
+    pub(crate) async fn info<T: DeserializeOwned>(&self, deadline: Duration) -> anyhow::Result<T> {
+        let answer = self
+            .client
+            .get(format!("{}/info", self.base))
+            .timeout(deadline)
+            .send()
+            .await;
+        Ok(self.accepted(answer).await?.json().await?)
+    }
+
+    /// The answer, unless it is a refusal.
+    async fn accepted(&self, answer: reqwest::Result<Response>) -> anyhow::Result<Response> {
+        let answer = answer.with_context(|| format!("no answer from {}", self.base))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let primary = header(&answer, "litefs-primary");
+        let reason = reason(answer).await;
+        let advice = primary
+            .map(|primary| format!("; the primary is at {primary}"))
+            .unwrap_or_default();
+        Err(anyhow!(
+            "{} refuses ({}): {reason}{advice}",
+            self.base,
+            status.as_u16()
+        ))
+    }
+}
+
+/// The first line of a refusal.
+async fn reason(mut answer: Response) -> String {
+    let mut bytes = Vec::new();
+    while let Ok(Some(chunk)) = answer.chunk().await {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() >= MAX_REASON {
+            break;
+        }
+    }
+    bytes.truncate(MAX_REASON);
+    String::from_utf8_lossy(&bytes)
+        .lines()
+        .next()
+        .unwrap_or("no reason given")
+        .to_owned()
+}
+
+fn header(answer: &Response, name: &str) -> Option<String> {
+    Some(answer.headers().get(name)?.to_str().ok()?.to_owned())
+}
+
+/// The position that an answer is about, if the node says it.
+pub(crate) fn position(answer: &Response) -> Option<Pos> {
+    header(answer, "litefs-pos")?.parse().ok()
+}
+
+/// What `/info` says, as far as `litefs dev` shows it.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct NodeInfo {
+    /// `primary`, `replica` or `none`.
+    pub(crate) role: String,
+    /// Milliseconds behind the primary; `None` if it never was in sync.
+    pub(crate) lag: Option<u64>,
+    /// What the connection to the primary is doing, in words.
+    pub(crate) stream: String,
+    /// Whether the positions below include all that was committed before the request.
+    #[serde(default)]
+    pub(crate) drained: bool,
+    pub(crate) databases: Vec<DatabaseInfo>,
+}
+
+/// One database in [`NodeInfo`].
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DatabaseInfo {
+    pub(crate) name: String,
+    /// 16 hexadecimal digits.
+    pub(crate) txid: String,
+    /// 16 hexadecimal digits.
+    pub(crate) checksum: String,
+    /// `wal`, `rollback` and so on.
+    pub(crate) mode: String,
+    /// Transactions captured there since its start.
+    pub(crate) commits: u64,
+    /// Transactions applied there since its start.
+    pub(crate) applied: u64,
+    /// For a replica: milliseconds from the commit on the primary to the apply here, of the last transaction.
+    pub(crate) lag_ms: i64,
+    /// Why it is not replicating.
+    pub(crate) error: Option<String>,
+}

@@ -1,0 +1,9 @@
+//! What each command does.
+
+pub(crate) mod dev;
+pub(crate) mod export;
+pub(crate) mod import;
+pub(crate) mod load;
+pub(crate) mod mount;
+mod progress;
+pub(crate) mod version;

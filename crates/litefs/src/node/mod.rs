@@ -1,0 +1,277 @@
+//! A node: its parts, and the order in which they start and stop.
+
+mod api;
+mod epoch;
+mod listener;
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use lease::Standing;
+use replication::{FollowConfig, FollowState, Follower};
+use store::{ClusterId, Epoch, PrimaryInfo, Role, Store, StoreConfig};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::host;
+
+/// How long what is being applied, and requests that are being answered, may take to end at a stop.
+const END: Duration = Duration::from_secs(5);
+/// The first wait before a replica tries again to reach its primary. It doubles up to `lease.reconnect-delay`.
+const RECONNECT_MIN: Duration = Duration::from_millis(50);
+
+/// A node, as far as it has come up. It is to be stopped also when its start went wrong.
+pub(crate) struct Node {
+    config: Config,
+    /// Whether every FUSE request is logged.
+    fuse_debug: bool,
+    /// Ends the streams, the following and the API.
+    cancel: CancellationToken,
+    store: Option<Arc<Store>>,
+    mount: Option<fuse::Mount>,
+    follower: Option<(JoinHandle<()>, watch::Receiver<FollowState>)>,
+    api: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+impl Node {
+    /// A node of which nothing is up.
+    pub(crate) fn new(config: Config, fuse_debug: bool) -> Node {
+        let cancel = CancellationToken::new();
+        Node {
+            config,
+            fuse_debug,
+            cancel,
+            store: None,
+            mount: None,
+            follower: None,
+            api: None,
+        }
+    }
+
+    /// Brings the parts up, one after the other; a replica is up once it is in sync with its primary, unless
+    /// `skip-sync` is set. It stops between two parts, without an error, if `shutdown` is cancelled.
+    pub(crate) async fn start(&mut self, shutdown: &CancellationToken) -> anyhow::Result<()> {
+        // The port first: another node that is running here is noticed before anything is touched.
+        let listener = listener::bind(&self.config.http.addr).await?;
+        let standing = self.standing()?;
+        let store = self.open_store(&standing).await?;
+        self.store = Some(Arc::clone(&store));
+        if shutdown.is_cancelled() {
+            return Ok(());
+        }
+        self.found(&store, &standing).await?;
+        self.mount = Some(self.mount(&store).await?);
+        if shutdown.is_cancelled() {
+            return Ok(());
+        }
+        if let Standing::Replica {
+            hostname,
+            advertise_url,
+        } = standing
+        {
+            self.follow(
+                &store,
+                PrimaryInfo {
+                    hostname,
+                    advertise_url,
+                },
+            );
+        }
+        let state = self.follower.as_ref().map(|(_, state)| state.clone());
+        self.api = Some(api::serve(
+            listener,
+            &self.config,
+            store,
+            state,
+            self.cancel.clone(),
+        ));
+        tokio::select! {
+            synced = self.in_sync() => synced,
+            () = shutdown.cancelled() => Ok(()),
+        }
+    }
+
+    /// What this node is: the lease knows, and the last epoch is kept beside the databases.
+    fn standing(&self) -> anyhow::Result<Standing> {
+        let last = epoch::read(&self.config.data.dir)?;
+        Ok(self.config.lease.lease.stand(last)?)
+    }
+
+    async fn open_store(&self, standing: &Standing) -> anyhow::Result<Arc<Store>> {
+        let data = &self.config.data;
+        let config = StoreConfig {
+            retention: data.retention,
+            retention_interval: data.retention_interval,
+            compress: data.compress,
+            ..StoreConfig::new(&data.dir)
+        };
+        let role = match *standing {
+            Standing::Primary { epoch } => Role::Primary {
+                epoch: Epoch::new(epoch),
+            },
+            Standing::Replica { .. } => Role::Replica { primary: None },
+        };
+        tracing::info!(dir = %data.dir.display(), role = role.word(), "opening the data directory");
+        blocking(move || Ok(Store::open(config, role)?)).await
+    }
+
+    /// What a primary makes durable before the first commit: its epoch, and the name of a new cluster.
+    async fn found(&self, store: &Arc<Store>, standing: &Standing) -> anyhow::Result<()> {
+        let &Standing::Primary { epoch } = standing else {
+            return Ok(());
+        };
+        let (store, data) = (Arc::clone(store), self.config.data.dir.clone());
+        blocking(move || {
+            epoch::write(&data, epoch)?;
+            if store.cluster_id().is_none() {
+                store.adopt_cluster_id(ClusterId::random())?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn mount(&self, store: &Arc<Store>) -> anyhow::Result<fuse::Mount> {
+        let config = fuse::MountConfig {
+            dir: self.config.fuse.dir.clone(),
+            allow_other: self.config.fuse.allow_other,
+            passthrough: self.config.fuse.passthrough,
+            debug: self.fuse_debug,
+        };
+        let store = Arc::clone(store);
+        let mount = blocking(move || {
+            create_mount_point(&config.dir)?;
+            Ok(fuse::mount(store, config)?)
+        })
+        .await?;
+        tracing::info!(dir = %self.config.fuse.dir.display(), passthrough = mount.passthrough(), "mounted");
+        Ok(mount)
+    }
+
+    fn follow(&mut self, store: &Arc<Store>, primary: PrimaryInfo) {
+        tracing::info!(url = primary.advertise_url, "following the primary");
+        let delay = self.config.lease.reconnect_delay;
+        let config = FollowConfig {
+            filter: self.config.lease.databases.clone(),
+            reconnect_min: RECONNECT_MIN.min(delay),
+            reconnect_max: delay,
+            ..FollowConfig::new(primary, host::hostname())
+        };
+        let follower = Follower::new(Arc::clone(store), config);
+        let state = follower.state();
+        self.follower = Some((tokio::spawn(follower.run(self.cancel.clone())), state));
+    }
+
+    /// Waits until a replica has all that its primary had when it connected.
+    async fn in_sync(&self) -> anyhow::Result<()> {
+        let Some((_, state)) = self.follower.as_ref().filter(|_| !self.config.skip_sync) else {
+            return Ok(());
+        };
+        let mut state = state.clone();
+        let synced = state
+            .wait_for(|state| matches!(state, FollowState::InSync))
+            .await;
+        synced.map(drop).context("following the primary ended")
+    }
+
+    /// What there is to say once it is up, in one line.
+    pub(crate) fn introduction(&self) -> String {
+        let role = self
+            .store
+            .as_ref()
+            .map_or("none", |store| store.role().word());
+        format!(
+            "{role} with its databases in {}, API at {}",
+            self.config.fuse.dir.display(),
+            self.config.http.addr
+        )
+    }
+
+    /// Waits until a part ends that should not.
+    pub(crate) async fn failed(&mut self) -> anyhow::Error {
+        let following = async {
+            match &mut self.follower {
+                Some((follower, _)) => follower.await.err(),
+                None => std::future::pending().await,
+            }
+        };
+        let serving = async {
+            match &mut self.api {
+                Some(api) => api.await.map_or_else(
+                    |panic| Some(panic.to_string()),
+                    |end| Some(end.err()?.to_string()),
+                ),
+                None => std::future::pending().await,
+            }
+        };
+        let reason =
+            |reason: Option<String>| reason.unwrap_or_else(|| "for no known reason".to_owned());
+        tokio::select! {
+            end = following => anyhow!("following the primary ended: {}", reason(end.map(|end| end.to_string()))),
+            end = serving => anyhow!("the API ended: {}", reason(end)),
+        }
+    }
+
+    /// Takes down what is up: the streams, the API, the mount, the databases. All of it is tried; the error is
+    /// the first.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        self.cancel.cancel();
+        if let Some((follower, _)) = self.follower.take() {
+            end("following the primary", follower).await;
+        }
+        if let Some(api) = self.api.take() {
+            end("the API", api).await;
+        }
+        let unmounted = match self.mount.take() {
+            Some(mount) => blocking(move || Ok(mount.unmount()?)).await,
+            None => Ok(()),
+        };
+        let closed = match self.store.take() {
+            Some(store) => blocking(move || {
+                store.close();
+                Ok(())
+            }),
+            None => return unmounted,
+        };
+        unmounted.and(closed.await)
+    }
+}
+
+/// Waits for a task that was told to end, but not for ever.
+async fn end<T>(what: &str, mut task: JoinHandle<T>) {
+    if task.is_finished() {
+        return;
+    }
+    if timeout(END, &mut task).await.is_err() {
+        tracing::warn!(
+            "{what} takes longer than {} s to end, going on without it",
+            END.as_secs()
+        );
+        task.abort();
+    }
+}
+
+/// Makes the mount point if there is nothing, as LiteFS does.
+fn create_mount_point(dir: &Path) -> anyhow::Result<()> {
+    match std::fs::symlink_metadata(dir) {
+        // Whatever else is wrong with it, the mount says it better.
+        Err(error) if error.kind() == ErrorKind::NotFound => std::fs::create_dir_all(dir)
+            .with_context(|| format!("create the mount point {}", dir.display())),
+        _ => Ok(()),
+    }
+}
+
+/// Runs what may wait on a thread of its own.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .context("a part of the node broke down")?
+}

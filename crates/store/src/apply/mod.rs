@@ -1,0 +1,226 @@
+//! Apply: a received transaction becomes the content of the database, while applications read it.
+
+pub(crate) mod checkpoint;
+pub(crate) mod create;
+pub(crate) mod leave_wal;
+pub(crate) mod rollback;
+pub(crate) mod wal;
+pub(crate) mod wal_writer;
+
+use std::sync::atomic::Ordering;
+
+use ltx::{Pgno, Pos};
+use sqlite::header::DatabaseHeader;
+
+use crate::core::Core;
+use crate::error::Error;
+use crate::incoming::Incoming;
+use crate::log::LtxFile;
+use crate::status::Mode;
+use crate::transaction::{ChangedPages, unix_ms};
+
+/// A transaction that is verified and known to end with the checksum that its author computed.
+pub(crate) struct Verified {
+    pub(crate) header: ltx::Header,
+    pub(crate) trailer: ltx::Trailer,
+    /// Pages whose content differs from the table, ascending.
+    pub(crate) changed: ChangedPages,
+    /// How the database is written after the transaction; `None` if page 1 is not in it.
+    pub(crate) mode: Option<Mode>,
+}
+
+impl Core {
+    /// Verifies, stores and applies a received LTX file.
+    pub(crate) fn apply(&mut self, mut incoming: Incoming) -> Result<Pos, Error> {
+        if !self.env().is_replica() {
+            return Err(Error::Io {
+                what: format!("database {}: apply", self.name()),
+                source: std::io::Error::other("this node is not a replica"),
+            });
+        }
+        self.finish_apply()?;
+        let verified = self.verify(&mut incoming)?;
+        self.store_and_apply(incoming, verified)
+    }
+
+    /// Finishes the apply of a transaction that is in the log already, if there is one. Applying again is harmless.
+    pub(crate) fn finish_apply(&mut self) -> Result<(), Error> {
+        let Some((file, verified)) = self.unfinished.take() else {
+            return Ok(());
+        };
+        let result = self.apply_pages(&file, &verified);
+        self.latch(&result);
+        match result {
+            Ok(()) => {
+                self.applied(&verified);
+                Ok(())
+            }
+            Err(error) => {
+                self.unfinished = Some((file, verified));
+                Err(error)
+            }
+        }
+    }
+
+    /// Checks the file, that it follows on our position, and what the database's checksum will be after it.
+    pub(crate) fn verify(&self, incoming: &mut Incoming) -> Result<Verified, Error> {
+        let fault = |source| Error::Ltx {
+            what: format!("database {}: received LTX file", self.name()),
+            source,
+        };
+        let mut reader = ltx::Reader::new(incoming.spool.reader()?).map_err(fault)?;
+        let header = *reader.header();
+        let pos = self.pos();
+        if !header.is_snapshot() && (header.pre_pos() != pos || !self.settled) {
+            return Err(Error::PositionMismatch {
+                db: self.name().clone(),
+                expected: header.pre_pos(),
+                actual: pos,
+            });
+        }
+        let new_size = self
+            .page_size
+            .is_some_and(|known| known != header.page_size);
+        let mut changed = ChangedPages::new();
+        let mut mode = None;
+        let mut page = Vec::new();
+        while let Some(pgno) = reader.next_page(&mut page).map_err(fault)? {
+            if pgno == Pgno::FIRST {
+                mode = Some(mode_of(&page));
+            }
+            let checksum = ltx::page_checksum(pgno, &page);
+            if new_size || checksum != self.table.get(pgno) {
+                changed.push((pgno, checksum));
+            }
+        }
+        let trailer = reader.finish().map_err(fault)?;
+        let empty = crate::table::ChecksumTable::default();
+        let table = if new_size { &empty } else { &self.table };
+        let sum = table.sum_after(changed.iter().copied(), header.commit);
+        if sum != trailer.post_apply_checksum {
+            return Err(Error::PostApplyMismatch {
+                db: self.name().clone(),
+                txid: header.max_txid,
+                expected: trailer.post_apply_checksum,
+                actual: sum,
+            });
+        }
+        Ok(Verified {
+            header,
+            trailer,
+            changed,
+            mode,
+        })
+    }
+
+    /// First into the log, then into the database: a crash in between is made good at the next start, a failure at
+    /// the next try.
+    pub(crate) fn store_and_apply(
+        &mut self,
+        incoming: Incoming,
+        verified: Verified,
+    ) -> Result<Pos, Error> {
+        let stored = self.store_file(incoming.spool, &verified.header, &verified.trailer);
+        self.latch(&stored);
+        stored?;
+        let Some(file) = self.shared.log.read().last().cloned() else {
+            return Err(Error::Closed(self.name().clone()));
+        };
+        self.unfinished = Some((file, verified));
+        self.finish_apply()?;
+        Ok(self.pos())
+    }
+
+    /// The database has the transaction now.
+    fn applied(&mut self, verified: &Verified) {
+        self.settled = true;
+        self.bring_table_up_to(verified);
+        let pos = Pos {
+            txid: verified.header.max_txid,
+            checksum: verified.trailer.post_apply_checksum,
+        };
+        let transactions = pos.txid.get().saturating_sub(self.pos().txid.get()).max(1);
+        self.shared
+            .counters
+            .applied
+            .fetch_add(transactions, Ordering::Relaxed);
+        let lag_ms = (unix_ms() - verified.header.timestamp_ms).max(0);
+        self.shared.update(|state| state.lag_ms = lag_ms);
+        self.moved_to(pos, verified.header.timestamp_ms);
+        self.checkpoint_if_due();
+    }
+
+    fn apply_pages(&mut self, file: &LtxFile, verified: &Verified) -> Result<(), Error> {
+        let new_size = self
+            .page_size
+            .is_some_and(|known| known != verified.header.page_size);
+        if self.table.page_count() == 0 || new_size {
+            self.create_from(file, verified, new_size)
+        } else if self.writer.is_some() || self.mode() == Mode::Wal {
+            self.apply_wal(file, verified)
+        } else {
+            self.apply_rollback(file, verified)
+        }
+    }
+
+    fn bring_table_up_to(&mut self, verified: &Verified) {
+        if self
+            .page_size
+            .is_some_and(|known| known != verified.header.page_size)
+        {
+            self.table = Default::default();
+        }
+        self.table.resize(verified.header.commit);
+        for &(pgno, checksum) in &verified.changed {
+            self.table.set(pgno, checksum);
+        }
+        self.page_size = Some(verified.header.page_size);
+    }
+
+    /// Calls `each` for the pages of a file of the log that are in `changed`.
+    pub(crate) fn for_changed_pages(
+        &self,
+        file: &LtxFile,
+        changed: &ChangedPages,
+        mut each: impl FnMut(Pgno, &[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let what = || file.path().display().to_string();
+        let fault = |source| Error::Ltx {
+            what: what(),
+            source,
+        };
+        let source: Box<dyn std::io::Read> = match file.bytes() {
+            Some(bytes) => Box::new(std::io::Cursor::new(bytes)),
+            None => {
+                let opened = file.open().map_err(|source| Error::Io {
+                    what: format!("open {}", what()),
+                    source,
+                })?;
+                Box::new(std::io::BufReader::with_capacity(256 * 1024, opened))
+            }
+        };
+        let mut reader = ltx::Reader::new(source).map_err(fault)?;
+        let mut wanted = changed.iter().peekable();
+        let mut page = Vec::new();
+        while let Some((pgno, _)) = wanted.peek() {
+            match reader.next_page(&mut page).map_err(fault)? {
+                Some(read) if read == *pgno => {
+                    each(read, &page)?;
+                    wanted.next();
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How a database with this page 1 is written.
+pub(crate) fn mode_of(page_1: &[u8]) -> Mode {
+    match DatabaseHeader::parse(page_1) {
+        Ok(header) if header.is_wal() => Mode::Wal,
+        Ok(_) => Mode::Rollback,
+        Err(_) => Mode::NotSqlite,
+    }
+}

@@ -1,0 +1,263 @@
+//! Apply to a database in WAL mode: the store is one of SQLite's WAL writers. It appends frames to the -wal, enters
+//! them in the wal-index and publishes the header, in SQLite's order and with its fences (`walIndexAppend`,
+//! `walIndexWriteHdr`). Readers see the old or the new snapshot; they are never blocked and never block.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use ltx::{PageSize, Pgno};
+use sqlite::lock;
+use sqlite::wal::{FrameChain, NATIVE_BIG_ENDIAN, Salts, WalHeader, frame_offset};
+use sqlite::wal_index::{CheckpointInfo, WalIndexHeader};
+
+use crate::env::Env;
+use crate::error::{Error, IoContext};
+use crate::layout::DatabaseDir;
+use crate::locks::{self, LockKind};
+use crate::mount::OpenHow;
+use crate::name::{DbName, FileKind};
+use crate::shared_index::{SharedIndex, lock_database_shared};
+use crate::view::chain_at;
+
+/// Frames are written to the -wal in pieces of about this many bytes.
+const PIECE: usize = 1024 * 1024;
+
+/// How long to wait for WAL_WRITE_LOCK when joining.
+const WRITE_LOCK_WAIT: Duration = Duration::from_secs(10);
+
+/// A WAL writer on one database.
+///
+/// Holds SHARED on the database (so that the last application that closes it does not take the log away), the DMS
+/// byte, and WAL_WRITE_LOCK: on a replica no application can write, and none can stall the apply.
+pub(crate) struct WalWriter {
+    shm: SharedIndex,
+    wal: File,
+    /// Through the mount; SHARED is held on it.
+    pub(crate) database: File,
+    dir: DatabaseDir,
+    checkpoint_seq: u32,
+}
+
+/// A transaction being appended. Nothing of it is visible before [`Append::commit`]; dropped, it is as if SQLite had
+/// spilled frames of a transaction and rolled it back.
+pub(crate) struct Append<'a> {
+    writer: &'a mut WalWriter,
+    header: WalIndexHeader,
+    chain: FrameChain,
+    piece: Vec<u8>,
+    /// Frame number of the first frame in `piece`.
+    piece_begins: u32,
+    /// The last page, held back: its frame carries the commit.
+    held: Option<(Pgno, Vec<u8>)>,
+}
+
+impl WalWriter {
+    /// Joins a database whose header says WAL, opening its files through the mount.
+    pub(crate) fn join(env: &Env, db: &DbName, dir: &DatabaseDir) -> Result<WalWriter, Error> {
+        let path = dir.file(FileKind::Database);
+        let database = env
+            .mount()?
+            .open(db, FileKind::Database, OpenHow::Existing)
+            .during("open through the mount", &path)?;
+        lock_database_shared(&database, db)?;
+        WalWriter::with_database(env, db, dir, database)
+    }
+
+    /// Joins with a handle on the database on which SHARED (or EXCLUSIVE) is held.
+    pub(crate) fn with_database(
+        env: &Env,
+        db: &DbName,
+        dir: &DatabaseDir,
+        database: File,
+    ) -> Result<WalWriter, Error> {
+        let mut shm = SharedIndex::join(env, db, dir)?;
+        if !shm.lock_write(WRITE_LOCK_WAIT)? {
+            let waited_ms = WRITE_LOCK_WAIT.as_millis() as u64;
+            return Err(Error::Busy {
+                db: db.clone(),
+                lock: "WAL_WRITE_LOCK",
+                waited_ms,
+            });
+        }
+        shm.header_or_recover()?;
+        let path = dir.file(FileKind::Wal);
+        let wal = env
+            .mount()?
+            .open(db, FileKind::Wal, OpenHow::Create)
+            .during("open through the mount", &path)?;
+        Ok(WalWriter {
+            shm,
+            wal,
+            database,
+            dir: dir.clone(),
+            checkpoint_seq: 0,
+        })
+    }
+
+    /// Frames that are in the log and not in the database file yet.
+    pub(crate) fn backlog(&self) -> u32 {
+        match self.shm.index.header() {
+            Ok(header) => header
+                .mx_frame
+                .saturating_sub(self.shm.index.checkpoint_info().backfill),
+            Err(_) => 0,
+        }
+    }
+
+    /// The place after the last commit in the log; `None` if it is empty.
+    pub(crate) fn end_of_log(&self) -> Option<FrameChain> {
+        self.shm.index.header().ok().as_ref().and_then(chain_at)
+    }
+
+    /// Begins a transaction; restarts the log if all of it is in the database file and no reader needs it.
+    pub(crate) fn begin(&mut self, page_size: PageSize) -> Result<Append<'_>, Error> {
+        let mut header = self
+            .shm
+            .index
+            .header()
+            .or_else(|_| self.shm.header_or_recover())?;
+        if header.mx_frame > 0 && header.page_size != Some(page_size) {
+            return Err(Error::BadFile {
+                path: self.dir.file(FileKind::Wal),
+                reason: format!("has another page size than the transaction, {page_size}"),
+            });
+        }
+        self.restart_if_possible(&mut header)?;
+        let chain = if header.mx_frame == 0 {
+            self.begin_log(page_size, &mut header)?
+        } else {
+            FrameChain::resume(
+                page_size,
+                header.salts,
+                header.big_endian_checksum,
+                header.frame_checksum,
+                header.mx_frame,
+            )
+        };
+        let piece_begins = chain.frame() + 1;
+        Ok(Append {
+            writer: self,
+            header,
+            chain,
+            piece: Vec::new(),
+            piece_begins,
+            held: None,
+        })
+    }
+
+    /// `walRestartLog`: only while holding CKPT too, for a checkpointer may be acting on the header that it read.
+    fn restart_if_possible(&mut self, header: &mut WalIndexHeader) -> Result<(), Error> {
+        if header.mx_frame == 0 || self.shm.index.checkpoint_info().backfill < header.mx_frame {
+            return Ok(());
+        }
+        if !self.shm.try_lock(lock::WAL_CKPT, LockKind::Exclusive)? {
+            return Ok(());
+        }
+        let result = if self.shm.try_lock(lock::WAL_READ_1_4, LockKind::Exclusive)? {
+            self.checkpoint_seq = self.checkpoint_seq.wrapping_add(1);
+            header.mx_frame = 0;
+            header.salts = header.salts.next(rand::random());
+            self.shm.index.publish(header);
+            self.shm
+                .index
+                .set_checkpoint_info(CheckpointInfo::RESTARTED);
+            self.shm.unlock(lock::WAL_READ_1_4)
+        } else {
+            Ok(())
+        };
+        result.and(self.shm.unlock(lock::WAL_CKPT))
+    }
+
+    /// Writes the header of a new generation.
+    fn begin_log(
+        &mut self,
+        page_size: PageSize,
+        header: &mut WalIndexHeader,
+    ) -> Result<FrameChain, Error> {
+        if header.salts == (Salts { salt1: 0, salt2: 0 }) {
+            header.salts = Salts {
+                salt1: rand::random(),
+                salt2: rand::random(),
+            };
+        }
+        header.page_size = Some(page_size);
+        header.big_endian_checksum = NATIVE_BIG_ENDIAN;
+        let log = WalHeader::new(page_size, self.checkpoint_seq, header.salts);
+        self.wal
+            .write_all_at(&log.encode(), 0)
+            .during("write", &self.dir.file(FileKind::Wal))?;
+        Ok(FrameChain::new(&log))
+    }
+
+    /// Turns SHARED into EXCLUSIVE, if no application has the database open. For leaving WAL mode.
+    pub(crate) fn try_exclusive(&self) -> Result<bool, Error> {
+        let path = self.dir.file(FileKind::Database);
+        if !locks::try_lock(&self.database, lock::PENDING, LockKind::Exclusive)
+            .during("lock", &path)?
+        {
+            return Ok(false);
+        }
+        let taken = locks::try_lock(&self.database, lock::SHARED, LockKind::Exclusive)
+            .during("lock", &path)?;
+        if !taken {
+            locks::unlock(&self.database, lock::PENDING).during("unlock", &path)?;
+        }
+        Ok(taken)
+    }
+}
+
+impl Append<'_> {
+    /// Adds a page.
+    pub(crate) fn page(&mut self, pgno: Pgno, page: &[u8]) -> Result<(), Error> {
+        if let Some((before, mut content)) = self.held.take() {
+            self.frame(before, 0, &content)?;
+            content.clear();
+            content.extend_from_slice(page);
+            self.held = Some((pgno, content));
+        } else {
+            self.held = Some((pgno, page.to_vec()));
+        }
+        Ok(())
+    }
+
+    /// Ends the transaction: from here on readers see it. A transaction without a page changes nothing.
+    pub(crate) fn commit(mut self, page_count: u32) -> Result<(), Error> {
+        let Some((pgno, page)) = self.held.take() else {
+            return Ok(());
+        };
+        self.frame(pgno, page_count, &page)?;
+        self.write_piece()?;
+        self.header.mx_frame = self.chain.frame();
+        self.header.page_count = page_count;
+        self.header.frame_checksum = self.chain.checksum();
+        self.header.change = self.header.change.wrapping_add(1);
+        self.writer.shm.index.publish(&self.header);
+        Ok(())
+    }
+
+    fn frame(&mut self, pgno: Pgno, commit: u32, page: &[u8]) -> Result<(), Error> {
+        self.chain.append(pgno, commit, page, &mut self.piece);
+        let path = self.writer.dir.file(FileKind::Shm);
+        self.writer
+            .shm
+            .index
+            .append(self.chain.frame(), pgno, self.header.mx_frame)
+            .during("enter a frame into", &path)?;
+        if self.piece.len() >= PIECE {
+            self.write_piece()?;
+        }
+        Ok(())
+    }
+
+    fn write_piece(&mut self) -> Result<(), Error> {
+        let offset = frame_offset(self.chain.page_size(), self.piece_begins);
+        self.writer
+            .wal
+            .write_all_at(&self.piece, offset)
+            .during("write", &self.writer.dir.file(FileKind::Wal))?;
+        self.piece.clear();
+        self.piece_begins = self.chain.frame() + 1;
+        Ok(())
+    }
+}

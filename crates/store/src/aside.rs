@@ -1,0 +1,80 @@
+//! `aside/`: where files go that are no longer part of a database, instead of being deleted.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::env::Env;
+use crate::error::{Error, IoContext};
+use crate::layout::DatabaseDir;
+use crate::name::{DbName, FileKind};
+use crate::transaction::unix_ms;
+
+/// Moves files of a database to a new directory under `aside/`; returns it. Open handles go on with the files.
+pub(crate) fn put_aside(
+    env: &Env,
+    db: &DbName,
+    dir: &DatabaseDir,
+    kinds: &[FileKind],
+    why: &str,
+) -> Result<PathBuf, Error> {
+    let target = new_directory(env, db, why)?;
+    for kind in kinds {
+        let from = dir.file(*kind);
+        match fs::rename(&from, target.join(kind.backing_name())) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).during("move aside", &from);
+            }
+            _ => {}
+        }
+    }
+    Ok(target)
+}
+
+/// Moves the whole directory of a database.
+pub(crate) fn put_all_aside(
+    env: &Env,
+    db: &DbName,
+    dir: &DatabaseDir,
+    why: &str,
+) -> Result<PathBuf, Error> {
+    let target = new_directory(env, db, why)?.join("dir");
+    fs::rename(dir.path(), &target).during("move aside", dir.path())?;
+    Ok(target)
+}
+
+fn new_directory(env: &Env, db: &DbName, why: &str) -> Result<PathBuf, Error> {
+    let aside = env.data.aside();
+    for attempt in 0..1000 {
+        let path = aside.join(format!("{db}-{why}-{}-{attempt}", unix_ms()));
+        fs::create_dir_all(&aside).during("create", &aside)?;
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            created => return created.during("create", &path).map(|()| path),
+        }
+    }
+    Err(Error::BadFile {
+        path: aside,
+        reason: "no free name for a directory".into(),
+    })
+}
+
+/// Removes what was put aside longer ago than `keep`.
+pub(crate) fn reap(env: &Env, keep: std::time::Duration) -> Result<(), Error> {
+    let aside = env.data.aside();
+    let entries = match fs::read_dir(&aside) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).during("list", &aside),
+    };
+    for entry in entries {
+        let entry = entry.during("list", &aside)?;
+        let modified = entry
+            .metadata()
+            .and_then(|meta| meta.modified())
+            .during("stat", &entry.path())?;
+        if modified.elapsed().is_ok_and(|age| age > keep) {
+            fs::remove_dir_all(entry.path()).during("remove", &entry.path())?;
+        }
+    }
+    Ok(())
+}

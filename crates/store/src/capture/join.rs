@@ -1,0 +1,59 @@
+//! Joining a database in WAL mode on the primary as one more connection, while applications have it open.
+
+use std::sync::Arc;
+
+use crate::core::{Core, Joined};
+use crate::error::{Error, IoContext};
+use crate::lock_probe::LockProbe;
+use crate::mount::OpenHow;
+use crate::name::FileKind;
+use crate::shared_index::SharedIndex;
+
+impl Core {
+    /// Joins if applications have the wal-index open and we have not.
+    pub(crate) fn join_if_open(&mut self) -> Result<(), Error> {
+        if self.joined.is_some() || self.shared.open_handles(FileKind::Shm) == 0 {
+            return Ok(());
+        }
+        let path = self.dir().file(FileKind::Database);
+        let database = self
+            .env()
+            .mount()?
+            .open(self.name(), FileKind::Database, OpenHow::Existing)
+            .during("open through the mount", &path)?;
+        let shm = SharedIndex::join(self.env(), self.name(), self.dir())?;
+        *self.shared.probe.write() = Some(LockProbe {
+            database: Arc::new(database),
+            shm: shm.file.clone(),
+        });
+        self.joined = Some(Joined { shm });
+        Ok(())
+    }
+
+    /// Lets go of everything that was opened through the mount for capture.
+    pub(crate) fn leave(&mut self) {
+        *self.shared.probe.write() = None;
+        self.joined = None;
+        self.wal.watch = None;
+        self.wal.file = None;
+    }
+
+    /// While the database cannot be replicated no application shall commit in WAL mode.
+    pub(crate) fn keep_writers_out(&mut self) {
+        if let Some(joined) = &self.joined {
+            // Held by a writer right now: the next try comes with the next failure.
+            let _ = joined
+                .shm
+                .try_lock(sqlite::lock::WAL_WRITE, crate::locks::LockKind::Exclusive);
+        }
+    }
+
+    /// Undoes [`Core::keep_writers_out`].
+    pub(crate) fn let_writers_in(&mut self) {
+        if let Some(joined) = &self.joined
+            && let Err(error) = joined.shm.unlock_write()
+        {
+            tracing::error!(database = %self.name(), error = error.chain(), "writers stay locked out");
+        }
+    }
+}

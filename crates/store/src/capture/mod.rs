@@ -1,0 +1,100 @@
+//! Capture: what SQLite committed becomes LTX transactions (on the primary).
+
+pub(crate) mod diff;
+pub(crate) mod generation;
+pub(crate) mod join;
+pub(crate) mod rollback;
+pub(crate) mod wal;
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::core::Core;
+use crate::error::Error;
+use crate::status::Mode;
+
+/// Why a capture runs: it decides what may be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// Something was written, or somebody asks for the position.
+    Wake,
+    /// The -wal was synced and the request is held: what is in it now may be overwritten once it is answered.
+    Sync,
+    /// The -wal is about to go, or to be emptied.
+    End,
+}
+
+/// A capture takes at most this share of a processor while commits keep coming: the pause after it is so many
+/// times as long as it took.
+const PAUSE_FACTOR: u32 = 4;
+
+/// After a failed capture the next try comes after this time.
+const RETRY: Duration = Duration::from_millis(500);
+
+impl Core {
+    /// Captures everything that is committed and can be taken on this occasion; latches the database if that fails.
+    pub(crate) fn capture(&mut self, occasion: Occasion) -> Result<(), Error> {
+        if !self.may_capture() {
+            return Ok(());
+        }
+        let result = match self.mode() {
+            Mode::Wal => self.capture_wal(occasion),
+            Mode::Rollback | Mode::Empty | Mode::NotSqlite => self.capture_unjournaled(),
+        };
+        self.latch(&result);
+        result
+    }
+
+    /// Captures are the primary's, and only from a known state.
+    pub(crate) fn may_capture(&self) -> bool {
+        self.settled && self.env().is_primary() && !self.shared.is_closed()
+    }
+
+    /// A wake-up: capture, then look again if a writer seems to be about to publish, and set the pace.
+    pub(crate) fn on_wake(&mut self) {
+        self.shared.wake.pending.store(false, Ordering::Release);
+        if self.unfinished.is_some() {
+            // Latched; it asks for the next try itself if this one fails.
+            let _ = self.finish_apply();
+            return;
+        }
+        let begun = Instant::now();
+        let before = self.pos();
+        if self.capture(Occasion::Wake).is_err() {
+            return;
+        }
+        if self.mode() == Mode::Wal && self.pos() == before {
+            self.look_again();
+        } else {
+            self.wal.looks = 0;
+        }
+        let pause = (begun.elapsed() * PAUSE_FACTOR).min(self.env().config.capture_pace);
+        *self.shared.wake.not_before.lock() = Some(Instant::now() + pause);
+    }
+
+    /// Shows a failure and tries again later; shows that it is over.
+    pub(crate) fn latch<T>(&mut self, result: &Result<T, Error>) {
+        match result {
+            Ok(_) => {
+                let was = self.shared.state().latched;
+                if was.is_some() {
+                    self.shared.update(|state| state.latched = None);
+                    self.let_writers_in();
+                    tracing::info!(database = %self.name(), pos = %self.pos(), "replicating again");
+                }
+            }
+            Err(error) => {
+                let text = error.chain();
+                let new = self.shared.state().latched.as_deref() != Some(&text);
+                if new {
+                    tracing::error!(database = %self.name(), pos = %self.pos(), error = text, "not replicating");
+                    self.shared.update(|state| state.latched = Some(text));
+                }
+                self.keep_writers_out();
+                if let Some(db) = self.database() {
+                    self.env().timer.clone().after(RETRY, move || db.wake());
+                }
+            }
+        }
+    }
+}

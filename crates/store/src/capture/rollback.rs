@@ -1,0 +1,309 @@
+//! Capture in the rollback modes, at SQLite's commit point: the moment the journal goes (UNLINK for DELETE, SETATTR
+//! to 0 for TRUNCATE, the WRITE of a zeroed header for PERSIST). The writer holds EXCLUSIVE then, so the database
+//! file stands still; and it can still be told no: SQLite rolls back.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ltx::{PageSize, Pgno};
+use sqlite::header::DatabaseHeader;
+use sqlite::journal::{Journal, JournalState};
+
+use crate::core::Core;
+use crate::error::{Error, IoContext};
+use crate::mount::Refusal;
+use crate::name::FileKind;
+use crate::shared_index::{open_existing, read_full};
+use crate::status::Mode;
+use crate::transaction::{ChangedPages, Extent, Transaction};
+use crate::view::{pages_of, read_page};
+
+/// A transaction that was encoded when the database file was synced, before the commit point.
+pub(crate) struct Staged {
+    change: Change,
+    /// [`crate::dirty::Dirty::generation`] when it was encoded.
+    generation: u64,
+}
+
+/// Transactions below this many written bytes are not worth staging: encoding them takes less than the hand-over.
+pub(crate) const STAGE_FROM: u64 = 256 * 1024;
+
+/// When to look again for writes without a journal while the database is locked.
+const LOCKED_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a transaction did to the database file.
+struct Change {
+    transaction: Option<Transaction>,
+    /// It is SQLite's commit, which may be vetoed. If not, only free pages that SQLite did not journal have another
+    /// content (a rollback after the cache spilled): nothing that can be said no to.
+    is_commit: bool,
+    mode: Mode,
+    page_size: Option<PageSize>,
+}
+
+/// The journal at a commit point.
+struct JournalPages {
+    pages: BTreeSet<Pgno>,
+    page_size: Option<PageSize>,
+    valid: bool,
+}
+
+impl Core {
+    /// The database file was synced with a journal in place: encode what is in it now, so that the commit point,
+    /// which holds up the whole directory, has little to do.
+    pub(crate) fn stage(&mut self) {
+        if !self.may_capture()
+            || self.mode() == Mode::Wal
+            || self.shared.dirty.lock().bytes() < STAGE_FROM
+        {
+            return;
+        }
+        match self.read_journal() {
+            Ok(journal) if journal.valid => {
+                let generation = self.shared.dirty.lock().generation();
+                // A failure shows again at the commit point, which is where it can be answered.
+                self.staged = self
+                    .examine(&journal)
+                    .ok()
+                    .map(|change| Staged { change, generation });
+            }
+            _ => {}
+        }
+    }
+
+    /// SQLite is about to invalidate the journal. Captures, or says no. `Ok` means: let it happen.
+    pub(crate) fn commit_point(&mut self) -> Result<(), Refusal> {
+        if !self.settled || self.shared.is_closed() {
+            return Err(Refusal::Veto);
+        }
+        let result = self.capture_commit();
+        if !matches!(result, Ok(Err(_))) {
+            self.latch(&result);
+        }
+        match result {
+            Ok(allowed) => allowed,
+            Err(_) => Err(Refusal::CaptureFailed),
+        }
+    }
+
+    fn capture_commit(&mut self) -> Result<Result<(), Refusal>, Error> {
+        let journal = self.read_journal()?;
+        let generation = {
+            let mut dirty = self.shared.dirty.lock();
+            if dirty.is_empty() && !journal.valid {
+                return Ok(Ok(()));
+            }
+            if self.shared.unseen_writers.load(Ordering::Acquire) > 0 {
+                dirty.note_unseen();
+            }
+            dirty.generation()
+        };
+        let change = match self.staged.take() {
+            Some(staged) if staged.generation == generation => staged.change,
+            _ => self.examine(&journal)?,
+        };
+        if change.is_commit && !self.env().is_primary() {
+            return Ok(Err(Refusal::Veto));
+        }
+        self.publish_change(change)?;
+        Ok(Ok(()))
+    }
+
+    fn publish_change(&mut self, change: Change) -> Result<(), Error> {
+        if let Some(transaction) = change.transaction {
+            if self.page_size.is_some() && self.page_size != change.page_size {
+                self.table = Default::default();
+            }
+            self.publish(transaction)?;
+            self.shared.counters.commits.fetch_add(1, Ordering::Relaxed);
+        }
+        self.shared.dirty.lock().clear();
+        self.set_mode(change.mode);
+        Ok(())
+    }
+
+    /// WRITEs without a journal (journal_mode MEMORY or OFF, `cp`): compares what was written, once nobody writes.
+    pub(crate) fn capture_unjournaled(&mut self) -> Result<(), Error> {
+        if self.shared.dirty.lock().is_empty() {
+            return Ok(());
+        }
+        if self.read_journal()?.valid {
+            // In the middle of a transaction; its commit point will come.
+            return Ok(());
+        }
+        let path = self.dir().file(FileKind::Database);
+        let handle = self
+            .env()
+            .mount()?
+            .open(
+                self.name(),
+                FileKind::Database,
+                crate::mount::OpenHow::Existing,
+            )
+            .during("open through the mount", &path)?;
+        if !crate::locks::try_lock(
+            &handle,
+            sqlite::lock::SHARED,
+            crate::locks::LockKind::Shared,
+        )
+        .during("lock", &path)?
+        {
+            // A writer is at work without a journal.
+            if let Some(db) = self.database() {
+                self.env()
+                    .timer
+                    .clone()
+                    .after(LOCKED_PAUSE, move || db.wake());
+            }
+            return Ok(());
+        }
+        self.capture_locked()
+    }
+
+    /// The same, with SQLite's lock held already.
+    pub(crate) fn capture_locked(&mut self) -> Result<(), Error> {
+        if self.shared.dirty.lock().is_empty() {
+            return Ok(());
+        }
+        let nothing = JournalPages {
+            pages: BTreeSet::new(),
+            page_size: None,
+            valid: false,
+        };
+        let change = self.examine(&nothing)?;
+        self.publish_change(change)
+    }
+
+    /// Finds out what changed since the table was up to date, and encodes it.
+    fn examine(&self, journal: &JournalPages) -> Result<Change, Error> {
+        let path = self.dir().file(FileKind::Database);
+        let file = File::open(&path).during("open", &path)?;
+        let Some(header) = self.header_of(&file, &path)? else {
+            return self.not_sqlite(&file);
+        };
+        let page_size = header.page_size;
+        let length = file.metadata().during("stat", &path)?.len();
+        let in_file =
+            u32::try_from(length.div_ceil(u64::from(page_size.get()))).unwrap_or(u32::MAX);
+        let page_count = header.trusted_page_count().unwrap_or(in_file);
+        let resized = self.page_size.is_some_and(|known| known != page_size)
+            || journal
+                .page_size
+                .is_some_and(|of_journal| of_journal != page_size);
+        let whole = resized || self.pos().txid.is_zero() || self.shared.dirty.lock().is_unseen();
+        let candidates = self.candidates(journal, page_size, page_count, whole);
+        let mut changed = ChangedPages::new();
+        let mut is_commit = page_count != self.table.page_count() || resized;
+        let mut page = Vec::new();
+        for pgno in candidates {
+            read_page(&file, page_size.offset(pgno), page_size, &mut page).during("read", &path)?;
+            let checksum = ltx::page_checksum(pgno, &page);
+            if resized || checksum != self.table.get(pgno) {
+                is_commit |= !journal.valid || journal.pages.contains(&pgno);
+                changed.push((pgno, checksum));
+            }
+        }
+        let mode = if header.is_wal() {
+            Mode::Wal
+        } else {
+            Mode::Rollback
+        };
+        let transaction = if changed.is_empty() && !is_commit {
+            None
+        } else {
+            let extent = if resized {
+                Extent::Snapshot
+            } else {
+                Extent::Commits(1)
+            };
+            Some(
+                self.encode(extent, page_size, page_count, changed, |pgno, page| {
+                    read_page(&file, page_size.offset(pgno), page_size, page).during("read", &path)
+                })?,
+            )
+        };
+        Ok(Change {
+            transaction,
+            is_commit,
+            mode,
+            page_size: Some(page_size),
+        })
+    }
+
+    /// Pages that may have changed, ascending: what was seen written, what is in the journal, what the file grew by.
+    fn candidates(
+        &self,
+        journal: &JournalPages,
+        page_size: PageSize,
+        page_count: u32,
+        whole: bool,
+    ) -> BTreeSet<Pgno> {
+        if whole {
+            return pages_of(page_size, page_count).collect();
+        }
+        let written = self
+            .shared
+            .dirty
+            .lock()
+            .page_indices(u64::from(page_size.get()));
+        let written = written
+            .into_iter()
+            .filter_map(|index| Pgno::new(u32::try_from(index + 1).ok()?));
+        let growth = (self.table.page_count() + 1..=page_count).filter_map(Pgno::new);
+        let all = written.chain(journal.pages.iter().copied()).chain(growth);
+        all.filter(|pgno| pgno.get() <= page_count && *pgno != page_size.lock_page())
+            .collect()
+    }
+
+    fn header_of(&self, file: &File, path: &Path) -> Result<Option<DatabaseHeader>, Error> {
+        let mut bytes = [0; DatabaseHeader::SIZE];
+        let read = read_full(file, &mut bytes, 0).during("read", path)?;
+        Ok(DatabaseHeader::parse(&bytes[..read]).ok())
+    }
+
+    /// The file has no header of SQLite's. Empty is how a database begins; anything else is left alone.
+    fn not_sqlite(&self, file: &File) -> Result<Change, Error> {
+        let path = self.dir().file(FileKind::Database);
+        let empty = file.metadata().during("stat", &path)?.len() == 0;
+        let mode = if empty { Mode::Empty } else { Mode::NotSqlite };
+        if mode == Mode::NotSqlite && self.mode() != mode {
+            tracing::warn!(database = %self.name(), "not a SQLite database: left alone and not replicated");
+        }
+        Ok(Change {
+            transaction: None,
+            is_commit: false,
+            mode,
+            page_size: self.page_size,
+        })
+    }
+
+    /// Reads the page numbers of the journal. They are bounded by the size of the database.
+    fn read_journal(&self) -> Result<JournalPages, Error> {
+        let mut read = JournalPages {
+            pages: BTreeSet::new(),
+            page_size: None,
+            valid: false,
+        };
+        let path = self.dir().file(FileKind::Journal);
+        let Some(file) = open_existing(&path)? else {
+            return Ok(read);
+        };
+        let fault = |source| Error::Sqlite {
+            what: path.display().to_string(),
+            source,
+        };
+        let mut journal = Journal::open(std::io::BufReader::new(file)).map_err(fault)?;
+        if journal.state() != JournalState::Valid {
+            return Ok(read);
+        }
+        read.valid = true;
+        read.page_size = journal.header().map(|header| header.page_size);
+        for record in journal.records() {
+            read.pages.insert(record.map_err(fault)?.pgno);
+        }
+        Ok(read)
+    }
+}

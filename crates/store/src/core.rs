@@ -1,0 +1,108 @@
+//! What only the database's strand touches: the table, the place in the log, the handles on the mount.
+
+use std::fs::File;
+use std::sync::{Arc, Weak};
+
+use ltx::{PageSize, Pos};
+
+use crate::apply::Verified;
+use crate::apply::wal_writer::WalWriter;
+use crate::capture::rollback::Staged;
+use crate::capture::wal::WalCapture;
+use crate::database::Database;
+use crate::env::Env;
+use crate::layout::DatabaseDir;
+use crate::log::LtxFile;
+use crate::name::DbName;
+use crate::shared::Shared;
+use crate::shared_index::SharedIndex;
+use crate::status::Mode;
+use crate::table::ChecksumTable;
+
+/// The strand's side of a database.
+pub(crate) struct Core {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) me: Weak<Database>,
+    pub(crate) table: ChecksumTable,
+    pub(crate) page_size: Option<PageSize>,
+    /// The content of the database is that of the position. If not (a start after a crash, before it is known
+    /// whether this node is the primary or a replica), nothing is captured.
+    pub(crate) settled: bool,
+    pub(crate) wal: WalCapture,
+    pub(crate) staged: Option<Staged>,
+    /// In the log and not (known to be wholly) in the database.
+    pub(crate) unfinished: Option<(LtxFile, Verified)>,
+    /// EXCLUSIVE is held on it for a transaction that is being written in place.
+    pub(crate) exclusive: Option<File>,
+    /// On the primary, while applications have the database open in WAL mode.
+    pub(crate) joined: Option<Joined>,
+    /// On a replica, for a database in WAL mode: holds WAL_WRITE_LOCK.
+    pub(crate) writer: Option<WalWriter>,
+}
+
+/// The store as one more connection of a database in WAL mode on the primary. It holds the DMS byte, so that no
+/// application initialises the wal-index anew behind its back.
+pub(crate) struct Joined {
+    pub(crate) shm: SharedIndex,
+}
+
+impl Core {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        me: Weak<Database>,
+        table: ChecksumTable,
+        page_size: Option<PageSize>,
+        settled: bool,
+    ) -> Core {
+        Core {
+            shared,
+            me,
+            table,
+            page_size,
+            settled,
+            wal: WalCapture::default(),
+            staged: None,
+            unfinished: None,
+            exclusive: None,
+            joined: None,
+            writer: None,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &DbName {
+        &self.shared.name
+    }
+
+    pub(crate) fn dir(&self) -> &DatabaseDir {
+        &self.shared.dir
+    }
+
+    pub(crate) fn env(&self) -> &Arc<Env> {
+        &self.shared.env
+    }
+
+    pub(crate) fn pos(&self) -> Pos {
+        self.shared.pos()
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        self.shared.mode()
+    }
+
+    pub(crate) fn set_mode(&self, mode: Mode) {
+        self.shared.update(|state| state.mode = mode);
+    }
+
+    /// Becomes, or ceases to be, the writer of a database in WAL mode.
+    pub(crate) fn set_writer(&mut self, writer: Option<WalWriter>) {
+        self.shared
+            .writer_joined
+            .store(writer.is_some(), std::sync::atomic::Ordering::Release);
+        self.writer = writer;
+    }
+
+    /// The database itself; `None` while the store is going away.
+    pub(crate) fn database(&self) -> Option<Arc<Database>> {
+        self.me.upgrade()
+    }
+}

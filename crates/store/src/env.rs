@@ -1,0 +1,124 @@
+//! What all databases of a store share.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::error::Error;
+use crate::events::{Event, Observer};
+use crate::layout::DataDir;
+use crate::mount::Mount;
+use crate::own_thread::OwnThreads;
+use crate::pool::Pool;
+use crate::role::Role;
+use crate::store::StoreConfig;
+use crate::timer::Timer;
+use crate::watch::Watcher;
+
+/// Threads, mount, role and observers of one store.
+pub(crate) struct Env {
+    pub(crate) config: StoreConfig,
+    pub(crate) data: DataDir,
+    pub(crate) node_id: u64,
+    pub(crate) own: OwnThreads,
+    pub(crate) pool: Pool,
+    pub(crate) timer: Timer,
+    pub(crate) watcher: Watcher,
+    mount: OnceLock<Arc<dyn Mount>>,
+    role: RwLock<Role>,
+    observers: Mutex<Vec<Weak<dyn Observer>>>,
+}
+
+impl Env {
+    pub(crate) fn new(
+        config: StoreConfig,
+        node_id: u64,
+        own: OwnThreads,
+        pool: Pool,
+        timer: Timer,
+        watcher: Watcher,
+    ) -> Env {
+        let data = DataDir::new(&config.data_dir);
+        Env {
+            config,
+            data,
+            node_id,
+            own,
+            pool,
+            timer,
+            watcher,
+            mount: OnceLock::new(),
+            role: RwLock::new(Role::None),
+            observers: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// How pages in LTX files are written.
+    pub(crate) fn compression(&self) -> ltx::Compression {
+        if self.config.compress {
+            ltx::Compression::Lz4
+        } else {
+            ltx::Compression::None
+        }
+    }
+
+    /// The mount. An error before it is there: nothing can be done with live databases then.
+    pub(crate) fn mount(&self) -> Result<&Arc<dyn Mount>, Error> {
+        self.mount.get().ok_or_else(|| Error::Io {
+            what: "open a file through the mount".into(),
+            source: std::io::Error::new(std::io::ErrorKind::NotConnected, "nothing is mounted yet"),
+        })
+    }
+
+    pub(crate) fn attach_mount(&self, mount: Arc<dyn Mount>) {
+        if self.mount.set(mount).is_err() {
+            tracing::error!("the store has a mount already; the second one is not used");
+        }
+    }
+
+    /// Makes the kernel forget what it knows of a name.
+    pub(crate) fn forget_name(&self, file_name: &str) {
+        if let Some(mount) = self.mount.get() {
+            mount.forget_name(file_name);
+        }
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        self.role.read().clone()
+    }
+
+    pub(crate) fn is_primary(&self) -> bool {
+        self.role.read().is_primary()
+    }
+
+    pub(crate) fn is_replica(&self) -> bool {
+        self.role.read().is_replica()
+    }
+
+    /// Sets the role; returns the one before.
+    pub(crate) fn replace_role(&self, role: Role) -> Role {
+        std::mem::replace(&mut self.role.write(), role)
+    }
+
+    pub(crate) fn observe(&self, observer: &Arc<dyn Observer>) {
+        self.observers.lock().push(Arc::downgrade(observer));
+    }
+
+    /// Tells all observers.
+    pub(crate) fn notify(&self, event: &Event) {
+        let mut alive = Vec::new();
+        self.observers
+            .lock()
+            .retain(|observer| match observer.upgrade() {
+                Some(observer) => {
+                    alive.push(observer);
+                    true
+                }
+                None => false,
+            });
+        // Outside of the lock: an observer may be dropped here.
+        for observer in alive {
+            observer.event(event);
+        }
+    }
+}

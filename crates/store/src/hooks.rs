@@ -1,0 +1,305 @@
+//! What the mount tells a database, and asks it, about what *applications* do to its files. (The store's own handles
+//! are not reported here.) All of it is called by FUSE workers and none of it waits: what may take long goes to the
+//! strand with the completion.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use sqlite::journal;
+use sqlite::wal::WalHeader;
+
+use crate::capture::Occasion;
+use crate::core::Core;
+use crate::database::Database;
+use crate::error::Error;
+use crate::layout::remove_if_exists;
+use crate::mount::{Completion, Refusal};
+use crate::name::FileKind;
+use crate::shared_index::read_full;
+use crate::status::Mode;
+
+/// A pause after which writes without a journal are taken for complete, if the file can be locked.
+const UNJOURNALED_PAUSE: Duration = Duration::from_millis(50);
+
+impl Database {
+    /// An application opened a file. `unseen`: its writes will not come to the mount.
+    pub fn opened(self: &Arc<Self>, kind: FileKind, unseen: bool) {
+        let handles = self.shared.add_handle(kind);
+        if kind == FileKind::Database && unseen {
+            self.shared.unseen_writers.fetch_add(1, Ordering::AcqRel);
+        }
+        // Join the wal-index and begin to watch the log before there is much in it.
+        if handles == 1
+            && matches!(kind, FileKind::Wal | FileKind::Shm)
+            && self.shared.env.is_primary()
+        {
+            self.wake();
+        }
+    }
+
+    /// Calls `then` once an application may open a file: on a replica not before the store is the only writer of a
+    /// database in WAL mode.
+    pub fn when_ready(self: &Arc<Self>, kind: FileKind, then: Box<dyn FnOnce() + Send>) {
+        let waits = matches!(kind, FileKind::Wal | FileKind::Shm)
+            && self.shared.env.is_replica()
+            && self.shared.mode() == Mode::Wal
+            && !self.shared.writer_joined.load(Ordering::Acquire);
+        if waits {
+            // Joining is a job of the strand that was posted before.
+            self.strand.post(move |_| then());
+        } else {
+            then();
+        }
+    }
+
+    /// How SQLite writes the database.
+    pub fn mode(&self) -> Mode {
+        self.shared.mode()
+    }
+
+    /// An application closed a file.
+    pub fn released(self: &Arc<Self>, kind: FileKind, unseen: bool) {
+        let left = self.shared.remove_handle(kind);
+        if kind == FileKind::Database {
+            if unseen {
+                self.shared.unseen_writers.fetch_sub(1, Ordering::AcqRel);
+            }
+            if !self.shared.dirty.lock().is_empty() {
+                self.wake();
+            }
+        }
+        if left == 0 && matches!(kind, FileKind::Shm | FileKind::Database) {
+            self.strand.post(Core::on_last_release);
+        }
+    }
+
+    /// Whether an application may create a file.
+    pub fn may_create(&self, kind: FileKind) -> Result<(), Refusal> {
+        match kind {
+            _ if self.shared.env.is_primary() => Ok(()),
+            FileKind::Wal | FileKind::Shm if self.shared.mode() == Mode::Wal => Ok(()),
+            _ => Err(Refusal::ReadOnly),
+        }
+    }
+
+    /// Whether an application may write to a file, or change its length.
+    pub fn may_write(&self, kind: FileKind) -> Result<(), Refusal> {
+        match kind {
+            _ if self.shared.env.is_primary() => Ok(()),
+            // A checkpoint; it copies what is committed already.
+            FileKind::Database if self.shared.mode() == Mode::Wal => Ok(()),
+            // Readers leave their marks there.
+            FileKind::Shm => Ok(()),
+            _ => Err(Refusal::ReadOnly),
+        }
+    }
+
+    /// An application wrote to a file (and the backing file has it).
+    pub fn wrote(self: &Arc<Self>, kind: FileKind, offset: u64, len: u64) {
+        self.shared.counters.writes[kind as usize].fetch_add(1, Ordering::Relaxed);
+        match kind {
+            FileKind::Database if self.shared.mode() != Mode::Wal => {
+                self.shared.dirty.lock().add(offset, len);
+                if !self.shared.journal_active.load(Ordering::Acquire) {
+                    self.wake_after(UNJOURNALED_PAUSE);
+                }
+            }
+            FileKind::Journal => self.shared.journal_active.store(true, Ordering::Release),
+            _ => {}
+        }
+    }
+
+    /// FSYNC: syncs the backing file, and keeps what was synced from being overwritten before it was captured.
+    pub fn sync(
+        self: &Arc<Self>,
+        kind: FileKind,
+        file: Arc<File>,
+        data_only: bool,
+        done: Completion,
+    ) {
+        let synced = if data_only {
+            file.sync_data()
+        } else {
+            file.sync_all()
+        };
+        if let Err(error) = synced {
+            return done(Err(error.into()));
+        }
+        if !self.shared.env.is_primary() {
+            return done(Ok(()));
+        }
+        match kind {
+            FileKind::Wal if self.must_capture_before_reply(&file) => {
+                self.strand.post(move |core| {
+                    done(
+                        core.capture(Occasion::Sync)
+                            .map_err(|_| Refusal::CaptureFailed),
+                    );
+                })
+            }
+            FileKind::Wal => {
+                done(Ok(()));
+                self.wake();
+            }
+            FileKind::Database if self.shared.mode() != Mode::Wal && self.has_much_to_stage() => {
+                self.strand.post(move |core| {
+                    core.stage();
+                    done(Ok(()));
+                });
+            }
+            FileKind::Database if self.shared.mode() != Mode::Wal => {
+                done(Ok(()));
+                if !self.shared.journal_active.load(Ordering::Acquire) {
+                    self.wake();
+                }
+            }
+            _ => done(Ok(())),
+        }
+    }
+
+    /// UNLINK of a companion: does it, after what is lost with the file was captured.
+    pub fn remove(self: &Arc<Self>, kind: FileKind, done: Completion) {
+        let path = self.shared.dir.file(kind);
+        let remove = move || remove_if_exists(&path).map_err(|error| refusal(&error));
+        match kind {
+            FileKind::Journal => self.strand.post(move |core| {
+                let done_with = core.commit_point().and_then(|()| remove());
+                core.journal_gone(&done_with);
+                done(done_with);
+            }),
+            FileKind::Wal => self.strand.post(move |core| {
+                let captured = core
+                    .capture(Occasion::End)
+                    .map_err(|_| Refusal::CaptureFailed);
+                let removed = captured.and_then(|()| remove());
+                if removed.is_ok() {
+                    core.forget_generation();
+                    core.wal.file = None;
+                    core.wal.watch = None;
+                }
+                done(removed);
+            }),
+            FileKind::Shm => self.strand.post(move |core| {
+                core.leave();
+                done(remove());
+            }),
+            // Not one file of it but all: `Store::unlink_database`.
+            FileKind::Database => done(Err(Refusal::Os(libc::EPERM))),
+        }
+    }
+
+    /// SETATTR of the size: does it, after what is lost by it was captured.
+    pub fn truncate(self: &Arc<Self>, kind: FileKind, file: Arc<File>, len: u64, done: Completion) {
+        let resize = move || file.set_len(len).map_err(Refusal::from);
+        match kind {
+            FileKind::Journal => self.strand.post(move |core| {
+                let result = core.commit_point().and_then(|()| resize());
+                core.journal_gone(&result);
+                done(result);
+            }),
+            FileKind::Wal => self.strand.post(move |core| {
+                let captured = core
+                    .capture(Occasion::End)
+                    .map_err(|_| Refusal::CaptureFailed);
+                let resized = captured.and_then(|()| resize());
+                if resized.is_ok() && len < WalHeader::SIZE as u64 {
+                    core.forget_generation();
+                }
+                done(resized);
+            }),
+            FileKind::Database => {
+                let resized = resize();
+                self.shared.dirty.lock().touch();
+                done(resized);
+            }
+            FileKind::Shm => done(resize()),
+        }
+    }
+
+    /// Whether a WRITE to the journal would make a valid header invalid: that is the commit of journal_mode=PERSIST.
+    pub fn is_commit_write(&self, journal_file: &File, offset: u64, data: &[u8]) -> bool {
+        if offset != 0 || data.len() < journal::MAGIC.len() || data.starts_with(&journal::MAGIC) {
+            return false;
+        }
+        let mut magic = [0; journal::MAGIC.len()];
+        matches!(read_full(journal_file, &mut magic, 0), Ok(read) if read == magic.len())
+            && magic == journal::MAGIC
+    }
+
+    /// Such a WRITE: captures, then writes.
+    pub fn commit_write(
+        self: &Arc<Self>,
+        journal_file: Arc<File>,
+        data: Vec<u8>,
+        done: Completion,
+    ) {
+        self.shared.counters.writes[FileKind::Journal as usize].fetch_add(1, Ordering::Relaxed);
+        self.strand.post(move |core| {
+            let result = core
+                .commit_point()
+                .and_then(|()| journal_file.write_all_at(&data, 0).map_err(Refusal::from));
+            core.journal_gone(&result);
+            done(result);
+        });
+    }
+
+    fn must_capture_before_reply(&self, wal: &File) -> bool {
+        let probe = self.shared.probe.read().clone();
+        // Without a shared index nothing is known: capture.
+        let Some(probe) = probe else { return true };
+        let mut header = [0; WalHeader::SIZE];
+        let salts = match read_full(wal, &mut header, 0) {
+            Ok(read) if read == header.len() => {
+                WalHeader::parse(&header).ok().map(|header| header.salts)
+            }
+            _ => None,
+        };
+        let salts = salts.map(|salts| u64::from(salts.salt1) << 32 | u64::from(salts.salt2));
+        salts != Some(self.shared.captured_salts.load(Ordering::Acquire))
+            || probe.log_may_restart().unwrap_or(true)
+    }
+
+    fn has_much_to_stage(&self) -> bool {
+        self.shared.dirty.lock().bytes() >= crate::capture::rollback::STAGE_FROM
+    }
+
+    fn wake_after(self: &Arc<Self>, delay: Duration) {
+        if !self.shared.wake.delayed.swap(true, Ordering::AcqRel) {
+            let db = self.clone();
+            self.shared.env.timer.after(delay, move || {
+                db.shared.wake.delayed.store(false, Ordering::Release);
+                db.wake();
+            });
+        }
+    }
+}
+
+impl Core {
+    /// Applications let go of the wal-index, or of the database altogether.
+    pub(crate) fn on_last_release(&mut self) {
+        if self.shared.open_handles(FileKind::Shm) == 0 && self.joined.is_some() {
+            // What is published is taken while the index can still be asked.
+            let _ = self.capture(Occasion::Wake);
+            self.leave();
+        }
+        self.leave_wal_if_unused();
+    }
+
+    fn journal_gone(&mut self, result: &Result<(), Refusal>) {
+        if result.is_ok() {
+            self.shared.journal_active.store(false, Ordering::Release);
+        }
+    }
+}
+
+pub(crate) fn refusal(error: &Error) -> Refusal {
+    match error {
+        Error::Io { source, .. } => Refusal::Os(source.raw_os_error().unwrap_or(libc::EIO)),
+        Error::NotPrimary => Refusal::ReadOnly,
+        Error::UnknownDatabase(_) => Refusal::Os(libc::ENOENT),
+        _ => Refusal::Os(libc::EIO),
+    }
+}

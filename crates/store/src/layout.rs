@@ -1,0 +1,120 @@
+//! Where things are in the data directory. LiteFS's layout, so that its data directory can be adopted in place.
+//!
+//! ```text
+//! <data>/clusterid             LFSC and 16 hex digits
+//! <data>/nodeid                16 hex digits
+//! <data>/lock                  held (flock) by the process that uses the directory
+//! <data>/dbs/X/database        and journal, wal, shm: what SQLite wrote
+//! <data>/dbs/X/incarnation     16 hex digits: which life of a database of that name this is
+//! <data>/dbs/X/unfinished      a TXID, while an import is being applied
+//! <data>/dbs/X/table           the page-checksum table, only between a clean stop and the next start
+//! <data>/dbs/X/ltx/            <min TXID>-<max TXID>.ltx
+//! <data>/super/                super-journals of transactions over several databases
+//! <data>/aside/                deleted databases and replaced histories
+//! ```
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, IoContext};
+use crate::name::{DbName, FileKind};
+
+/// The data directory.
+#[derive(Debug, Clone)]
+pub struct DataDir(PathBuf);
+
+impl DataDir {
+    /// A data directory at `path`; nothing is looked at or made.
+    pub fn new(path: impl Into<PathBuf>) -> DataDir {
+        DataDir(path.into())
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where the databases are.
+    pub fn dbs(&self) -> PathBuf {
+        self.0.join("dbs")
+    }
+
+    /// Where super-journals are.
+    pub fn super_journals(&self) -> PathBuf {
+        self.0.join("super")
+    }
+
+    /// Where deleted databases and replaced histories go.
+    pub fn aside(&self) -> PathBuf {
+        self.0.join("aside")
+    }
+
+    /// The directory of one database.
+    pub fn database(&self, db: &DbName) -> DatabaseDir {
+        DatabaseDir(self.dbs().join(db.as_str()))
+    }
+}
+
+/// The directory of one database.
+#[derive(Debug, Clone)]
+pub struct DatabaseDir(PathBuf);
+
+impl DatabaseDir {
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// A backing file.
+    pub fn file(&self, kind: FileKind) -> PathBuf {
+        self.0.join(kind.backing_name())
+    }
+
+    pub(crate) fn ltx(&self) -> PathBuf {
+        self.0.join("ltx")
+    }
+
+    pub(crate) fn incarnation(&self) -> PathBuf {
+        self.0.join("incarnation")
+    }
+
+    /// While the primary applies a transaction itself (an import): its TXID.
+    pub(crate) fn unfinished(&self) -> PathBuf {
+        self.0.join("unfinished")
+    }
+
+    pub(crate) fn table(&self) -> PathBuf {
+        self.0.join("table")
+    }
+}
+
+/// Writes a small file so that it is there in full or not at all, and stays there.
+pub(crate) fn write_durably(path: &Path, content: &[u8]) -> Result<(), Error> {
+    use std::io::Write;
+    let temporary = path.with_extension("tmp");
+    let mut file = File::create(&temporary).during("create", &temporary)?;
+    file.write_all(content).during("write", &temporary)?;
+    file.sync_all().during("sync", &temporary)?;
+    fs::rename(&temporary, path).during("rename to", path)?;
+    if let Some(parent) = path.parent() {
+        sync_directory(parent)?;
+    }
+    Ok(())
+}
+
+/// Makes the entries of a directory durable.
+pub(crate) fn sync_directory(path: &Path) -> Result<(), Error> {
+    File::open(path)
+        .and_then(|dir| dir.sync_all())
+        .during("sync directory", path)
+}
+
+/// Removes a file; that it does not exist is as good.
+pub(crate) fn remove_if_exists(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).during("remove", path)
+        }
+        _ => Ok(()),
+    }
+}

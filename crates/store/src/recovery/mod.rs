@@ -1,0 +1,180 @@
+//! Startup: what is in a database's directory becomes one database file, its table and its position, before anything
+//! is mounted and anybody can look.
+//!
+//! The order matters. A hot journal is played back and committed frames are copied out of the -wal, as the first
+//! connection of SQLite's would do, so that afterwards the content is the database file alone. Then the table: the
+//! saved one if it is of exactly this file, else computed by reading the file. Then the log: does it end where the
+//! content is?
+
+mod journal;
+mod settle;
+mod wal;
+
+use std::fs::{self, File};
+use std::sync::Arc;
+
+use ltx::{PageSize, Pos};
+
+use crate::core::Core;
+use crate::database::Database;
+use crate::env::Env;
+use crate::error::{Error, IoContext};
+use crate::incarnation::{self, Incarnation};
+use crate::layout::{DatabaseDir, remove_if_exists};
+use crate::log::LtxLog;
+use crate::name::{DbName, FileKind};
+use crate::shared::{Shared, State};
+use crate::shared_index::read_full;
+use crate::status::Mode;
+use crate::table::{self, ChecksumTable, FileStamp};
+use crate::view::{pages_of, read_page, size_from_header};
+
+/// The content of a database file.
+struct Content {
+    mode: Mode,
+    page_size: Option<PageSize>,
+    table: ChecksumTable,
+    /// The position that a clean stop saved, if the content is still that.
+    saved: Option<Pos>,
+}
+
+/// Opens the database in `dir`; creates the directory if `incarnation` is given and it is not there.
+pub(crate) fn open(
+    env: &Arc<Env>,
+    name: &DbName,
+    incarnation: Option<Incarnation>,
+) -> Result<Arc<Database>, Error> {
+    let dir = env.data.database(name);
+    fs::create_dir_all(dir.ltx()).during("create", &dir.ltx())?;
+    let incarnation = settle_incarnation(&dir, incarnation)?;
+    let content = recover_content(&dir, name)?;
+    let (log, complaints) = LtxLog::open(&dir.ltx())?;
+    for complaint in complaints {
+        tracing::warn!(database = %name, "{complaint}");
+    }
+    let sum = content.table.sum();
+    let known = [log.end(), content.saved]
+        .into_iter()
+        .flatten()
+        .find(|pos| pos.checksum == sum);
+    let empty = content.table.page_count() == 0 && log.end().is_none();
+    let settled = known.is_some() || empty || content.mode == Mode::NotSqlite;
+    let pos = known.or(log.end()).unwrap_or(Pos::EMPTY);
+    let state = State {
+        incarnation,
+        pos,
+        mode: content.mode,
+        page_size: content.page_size,
+        page_count: content.table.page_count(),
+        last_change_ms: log.last().map(|file| file.timestamp_ms),
+        lag_ms: 0,
+        latched: None,
+    };
+    let shared = Arc::new(Shared::new(name.clone(), dir, env.clone(), log, state));
+    let mut content = Some(content);
+    Ok(Database::new(shared.clone(), move |me| {
+        let Content {
+            table, page_size, ..
+        } = content
+            .take()
+            .unwrap_or_else(|| unreachable!("called once"));
+        Core::new(shared, me, table, page_size, settled)
+    }))
+}
+
+fn settle_incarnation(
+    dir: &DatabaseDir,
+    wanted: Option<Incarnation>,
+) -> Result<Incarnation, Error> {
+    let path = dir.incarnation();
+    if let Some(number) = incarnation::read_hex(&path)? {
+        return Ok(Incarnation::new(number));
+    }
+    // A new database, or one of LiteFS's.
+    let incarnation = wanted.unwrap_or_else(Incarnation::random);
+    incarnation::write_hex(&path, incarnation.get())?;
+    Ok(incarnation)
+}
+
+/// Brings the directory to the state of one database file and reads it, as far as that is needed.
+fn recover_content(dir: &DatabaseDir, name: &DbName) -> Result<Content, Error> {
+    remove_if_exists(&dir.file(FileKind::Shm))?;
+    remove_if_exists(&dir.file(FileKind::Database).with_extension("tmp"))?;
+    let path = dir.file(FileKind::Database);
+    if !path.exists() {
+        return Ok(Content {
+            mode: Mode::Empty,
+            page_size: None,
+            table: ChecksumTable::default(),
+            saved: None,
+        });
+    }
+    // Only good until the next write: whatever happens from here on, it must be made anew.
+    let saved = table::load(&dir.table(), FileStamp::of(&path)?);
+    remove_if_exists(&dir.table())?;
+    let rolled_back = journal::play_back(dir, name)?;
+    let copied = wal::copy_into_database(dir, name)?;
+    let file = File::open(&path).during("open", &path)?;
+    let mode = mode_of_file(&file, dir)?;
+    if !matches!(mode, Mode::Wal | Mode::Rollback) {
+        return Ok(Content {
+            mode,
+            page_size: None,
+            table: ChecksumTable::default(),
+            saved: None,
+        });
+    }
+    let (page_size, page_count) = size_from_header(&file, &path, name)?;
+    match saved {
+        Some((mut table, pos)) if !rolled_back => {
+            table.resize(page_count);
+            for (pgno, checksum) in copied {
+                table.set(pgno, checksum);
+            }
+            Ok(Content {
+                mode,
+                page_size: Some(page_size),
+                table,
+                saved: Some(pos),
+            })
+        }
+        _ => {
+            let table = compute(&file, dir, name, page_size, page_count)?;
+            Ok(Content {
+                mode,
+                page_size: Some(page_size),
+                table,
+                saved: None,
+            })
+        }
+    }
+}
+
+fn compute(
+    file: &File,
+    dir: &DatabaseDir,
+    name: &DbName,
+    page_size: PageSize,
+    page_count: u32,
+) -> Result<ChecksumTable, Error> {
+    tracing::info!(database = %name, pages = page_count, "reading the database: it was not stopped cleanly");
+    let path = dir.file(FileKind::Database);
+    let mut table = ChecksumTable::default();
+    table.resize(page_count);
+    let mut page = Vec::new();
+    for pgno in pages_of(page_size, page_count) {
+        read_page(file, page_size.offset(pgno), page_size, &mut page).during("read", &path)?;
+        table.set(pgno, ltx::page_checksum(pgno, &page));
+    }
+    Ok(table)
+}
+
+fn mode_of_file(file: &File, dir: &DatabaseDir) -> Result<Mode, Error> {
+    let mut bytes = [0; sqlite::header::DatabaseHeader::SIZE];
+    let read = read_full(file, &mut bytes, 0).during("read", &dir.file(FileKind::Database))?;
+    if read == 0 {
+        Ok(Mode::Empty)
+    } else {
+        Ok(crate::apply::mode_of(&bytes[..read]))
+    }
+}

@@ -1,0 +1,246 @@
+//! The wal-index of a live database: joining it as a connection of SQLite's would, and building it when there is
+//! none (WAL-Index Format; `unixOpenSharedMemory` and `walIndexRecover` are what the steps answer to).
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlite::lock::{self, LockRange};
+use sqlite::wal::{FrameChain, WalHeader};
+use sqlite::wal_index::{Access, CheckpointInfo, READ_MARK_NOT_USED, WalIndex, WalIndexHeader};
+
+use crate::env::Env;
+use crate::error::{Error, IoContext};
+use crate::layout::DatabaseDir;
+use crate::locks::{self, LockKind};
+use crate::mount::OpenHow;
+use crate::name::{DbName, FileKind};
+
+/// How long to wait for a lock that connections hold for moments only.
+const MOMENT: Duration = Duration::from_secs(5);
+
+/// All wal-index locks but WRITE: what a recovery takes (CKPT, RECOVER, READ0 to READ4).
+const ALL_BUT_WRITE: LockRange = LockRange { start: 121, len: 7 };
+
+/// A -shm opened through the mount, with the DMS byte held shared: nobody takes the index for abandoned and
+/// shortens it while this lives.
+pub(crate) struct SharedIndex {
+    pub(crate) file: Arc<File>,
+    pub(crate) index: WalIndex,
+    db: DbName,
+    dir: DatabaseDir,
+}
+
+impl SharedIndex {
+    /// Joins the index of a database; creates the -shm if it is not there.
+    pub(crate) fn join(env: &Env, db: &DbName, dir: &DatabaseDir) -> Result<SharedIndex, Error> {
+        let name = dir.file(FileKind::Shm);
+        let file = env
+            .mount()?
+            .open(db, FileKind::Shm, OpenHow::Create)
+            .during("open through the mount", &name)?;
+        // The first one in finds an index that nobody watches over: it may be of before a crash of the machine.
+        if locks::try_lock(&file, lock::WAL_DMS, LockKind::Exclusive).during("lock", &name)? {
+            file.set_len(0).during("empty", &name)?;
+        }
+        // A downgrade, if we were the first; else we wait for the first one to be done.
+        take(&file, lock::WAL_DMS, LockKind::Shared, "DMS", db)?;
+        let mapped = file.try_clone().during("duplicate", &name)?;
+        let index = WalIndex::open(mapped, Access::ReadWrite).during("map", &name)?;
+        Ok(SharedIndex {
+            file: Arc::new(file),
+            index,
+            db: db.clone(),
+            dir: dir.clone(),
+        })
+    }
+
+    /// Takes WAL_WRITE_LOCK, waiting for a writer to finish.
+    pub(crate) fn lock_write(&self, limit: Duration) -> Result<bool, Error> {
+        locks::lock_within(&self.file, lock::WAL_WRITE, LockKind::Exclusive, limit)
+            .during("lock", &self.dir.file(FileKind::Shm))
+    }
+
+    /// Gives WAL_WRITE_LOCK back.
+    pub(crate) fn unlock_write(&self) -> Result<(), Error> {
+        self.unlock(lock::WAL_WRITE)
+    }
+
+    /// Takes a lock at once or not at all.
+    pub(crate) fn try_lock(&self, range: LockRange, kind: LockKind) -> Result<bool, Error> {
+        locks::try_lock(&self.file, range, kind).during("lock", &self.dir.file(FileKind::Shm))
+    }
+
+    /// Takes a lock that others hold for moments only.
+    pub(crate) fn lock(
+        &self,
+        range: LockRange,
+        kind: LockKind,
+        name: &'static str,
+    ) -> Result<(), Error> {
+        take(&self.file, range, kind, name, &self.db)
+    }
+
+    pub(crate) fn unlock(&self, range: LockRange) -> Result<(), Error> {
+        locks::unlock(&self.file, range).during("unlock", &self.dir.file(FileKind::Shm))
+    }
+
+    /// The header; if there is no valid one it is built from the -wal, as SQLite's recovery does. WAL_WRITE_LOCK must
+    /// be held.
+    pub(crate) fn header_or_recover(&mut self) -> Result<WalIndexHeader, Error> {
+        if let Ok(header) = self.index.header() {
+            return Ok(header);
+        }
+        self.lock(ALL_BUT_WRITE, LockKind::Exclusive, "the wal-index")?;
+        let built = self.build(&self.dir.file(FileKind::Wal));
+        self.unlock(ALL_BUT_WRITE)?;
+        built
+    }
+
+    fn build(&mut self, wal: &Path) -> Result<WalIndexHeader, Error> {
+        let mut header = WalIndexHeader {
+            change: 1,
+            is_init: true,
+            big_endian_checksum: sqlite::wal::NATIVE_BIG_ENDIAN,
+            page_size: None,
+            mx_frame: 0,
+            page_count: 0,
+            frame_checksum: sqlite::wal::WalChecksum::ZERO,
+            salts: sqlite::wal::Salts { salt1: 0, salt2: 0 },
+        };
+        self.index.reserve(0).during("extend", wal)?;
+        if let Some(file) = open_existing(wal)?
+            && let Some(log) = read_header(&file, wal)?
+        {
+            self.enter_frames(&file, wal, &log, &mut header)?;
+        }
+        self.index.set_checkpoint_info(CheckpointInfo {
+            backfill: 0,
+            read_marks: recovered_marks(header.mx_frame),
+            backfill_attempted: header.mx_frame,
+        });
+        self.index.publish(&header);
+        Ok(header)
+    }
+
+    fn enter_frames(
+        &mut self,
+        file: &File,
+        path: &Path,
+        log: &WalHeader,
+        header: &mut WalIndexHeader,
+    ) -> Result<(), Error> {
+        let mut chain = FrameChain::new(log);
+        header.salts = log.salts;
+        header.big_endian_checksum = log.big_endian_checksum;
+        header.page_size = Some(log.page_size);
+        let mut frame = vec![0; chain.frame_size()];
+        loop {
+            let number = chain.frame() + 1;
+            let read = read_full(
+                file,
+                &mut frame,
+                sqlite::wal::frame_offset(log.page_size, number),
+            );
+            if read.during("read", path)? < frame.len() {
+                return Ok(());
+            }
+            let Ok((entry, next)) = chain.next(&frame) else {
+                return Ok(());
+            };
+            self.index
+                .append(number, entry.pgno, 0)
+                .during("enter a frame into the wal-index of", path)?;
+            if entry.is_commit() {
+                header.mx_frame = number;
+                header.page_count = entry.commit;
+                header.frame_checksum = next.checksum();
+            }
+            chain = next;
+        }
+    }
+}
+
+fn recovered_marks(mx_frame: u32) -> [u32; sqlite::wal_index::READ_MARKS] {
+    let first = if mx_frame == 0 {
+        READ_MARK_NOT_USED
+    } else {
+        mx_frame
+    };
+    [
+        0,
+        first,
+        READ_MARK_NOT_USED,
+        READ_MARK_NOT_USED,
+        READ_MARK_NOT_USED,
+    ]
+}
+
+fn take(
+    file: &File,
+    range: LockRange,
+    kind: LockKind,
+    lock: &'static str,
+    db: &DbName,
+) -> Result<(), Error> {
+    let taken = locks::lock_within(file, range, kind, MOMENT).map_err(|source| Error::Io {
+        what: format!("database {db}: lock {lock}"),
+        source,
+    })?;
+    if taken {
+        Ok(())
+    } else {
+        Err(Error::Busy {
+            db: db.clone(),
+            lock,
+            waited_ms: MOMENT.as_millis() as u64,
+        })
+    }
+}
+
+/// Takes SHARED on a database file as SQLite does: PENDING first, so that a writer who waits is not starved.
+pub(crate) fn lock_database_shared(file: &File, db: &DbName) -> Result<(), Error> {
+    take(file, lock::PENDING, LockKind::Shared, "PENDING", db)?;
+    let shared = take(file, lock::SHARED, LockKind::Shared, "SHARED", db);
+    let released = locks::unlock(file, lock::PENDING).map_err(|source| Error::Io {
+        what: format!("database {db}: unlock PENDING"),
+        source,
+    });
+    shared.and(released)
+}
+
+/// Opens a file for reading; `None` if it does not exist.
+pub(crate) fn open_existing(path: &Path) -> Result<Option<File>, Error> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).during("open", path),
+    }
+}
+
+/// The header of a -wal; `None` if it is not there or not (yet) valid: then the log is empty for SQLite, too.
+pub(crate) fn read_header(file: &File, path: &Path) -> Result<Option<WalHeader>, Error> {
+    let mut bytes = [0; WalHeader::SIZE];
+    let read = read_full(file, &mut bytes, 0).during("read", path)?;
+    Ok(if read < bytes.len() {
+        None
+    } else {
+        WalHeader::parse(&bytes).ok()
+    })
+}
+
+/// Reads until the buffer is full or the file ends; returns how much.
+pub(crate) fn read_full(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+    let mut read = 0;
+    while read < buffer.len() {
+        match file.read_at(&mut buffer[read..], offset + read as u64) {
+            Ok(0) => break,
+            Ok(n) => read += n,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
+}

@@ -1,0 +1,430 @@
+//! The store: all databases of a node.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::database::Database;
+use crate::env::Env;
+use crate::error::{Error, IoContext};
+use crate::events::{Event, Observer};
+use crate::hooks::refusal;
+use crate::import::Import;
+use crate::incarnation::{self, ClusterId, Incarnation};
+use crate::lag::PrimaryClock;
+use crate::layout::{self, DataDir};
+use crate::mount::{Completion, Mount, Refusal};
+use crate::name::{DbName, FileKind};
+use crate::own_thread::OwnThreads;
+use crate::pool::Pool;
+use crate::recovery;
+use crate::role::Role;
+use crate::status::Lag;
+use crate::timer::Timer;
+use crate::watch::Watcher;
+
+/// At most so many threads work on databases at once.
+const MAX_THREADS: usize = 64;
+
+/// How the store is to work.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// LTX files, and what was put aside, are kept at least this long. Zero: for ever.
+    pub retention: Duration,
+    /// How often to look for what is too old. Zero: never.
+    pub retention_interval: Duration,
+    /// Whether pages in LTX files are compressed.
+    pub compress: bool,
+    /// The longest pause between two captures of a database under load.
+    pub capture_pace: Duration,
+}
+
+impl StoreConfig {
+    /// The defaults, for a data directory.
+    pub fn new(data_dir: impl Into<PathBuf>) -> StoreConfig {
+        StoreConfig {
+            data_dir: data_dir.into(),
+            retention: Duration::from_secs(600),
+            retention_interval: Duration::from_secs(60),
+            compress: true,
+            capture_pace: Duration::from_millis(2),
+        }
+    }
+}
+
+/// All databases of a node.
+pub struct Store {
+    env: Arc<Env>,
+    instance_id: u64,
+    cluster_id: RwLock<Option<ClusterId>>,
+    databases: RwLock<BTreeMap<DbName, Arc<Database>>>,
+    clock: PrimaryClock,
+    /// One creation or deletion at a time.
+    changing: Mutex<()>,
+    /// Locked, for as long as the directory is ours.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens a data directory and recovers every database in it, for a node that begins in `role`. Nothing may be
+    /// mounted yet.
+    pub fn open(config: StoreConfig, role: Role) -> Result<Arc<Store>, Error> {
+        let data = DataDir::new(&config.data_dir);
+        let lock = claim(&data)?;
+        let node_id = own_number(&data.path().join("nodeid"))?;
+        let cluster_id = read_cluster_id(&data)?;
+        let own = OwnThreads::default();
+        let no_thread = |source| Error::Io {
+            what: "start a thread".into(),
+            source,
+        };
+        let timer = Timer::start().map_err(no_thread)?;
+        let watcher = Watcher::start(timer.clone()).map_err(no_thread)?;
+        let pool = Pool::new(MAX_THREADS, own.clone());
+        let env = Arc::new(Env::new(config, node_id, own, pool, timer, watcher));
+        env.replace_role(role);
+        let store = Arc::new(Store {
+            env,
+            instance_id: rand::random(),
+            cluster_id: RwLock::new(cluster_id),
+            databases: RwLock::default(),
+            clock: PrimaryClock::default(),
+            changing: Mutex::new(()),
+            _lock: lock,
+        });
+        store.open_databases()?;
+        crate::retention::start(&store);
+        Ok(store)
+    }
+
+    fn open_databases(&self) -> Result<(), Error> {
+        let dbs = self.env.data.dbs();
+        for entry in fs::read_dir(&dbs).during("list", &dbs)? {
+            let entry = entry.during("list", &dbs)?;
+            let text = entry.file_name().to_string_lossy().into_owned();
+            let name = match DbName::new(&text) {
+                Ok(name) if entry.path().is_dir() => name,
+                _ => {
+                    tracing::warn!(path = %entry.path().display(), "not the directory of a database, left alone");
+                    continue;
+                }
+            };
+            let db = recovery::open(&self.env, &name, None)?;
+            let role = self.env.role();
+            db.call(move |core| core.settle(&role))??;
+            self.databases.write().insert(name, db);
+        }
+        Ok(())
+    }
+
+    /// Gives the store its mount: from here on databases can be live.
+    pub fn attach_mount(&self, mount: Arc<dyn Mount>) {
+        self.env.attach_mount(mount);
+        self.take_up_role();
+    }
+
+    pub(crate) fn env(&self) -> &Arc<Env> {
+        &self.env
+    }
+
+    /// The threads that are this store's clients of its mount.
+    pub fn own_threads(&self) -> OwnThreads {
+        self.env.own.clone()
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> &DataDir {
+        &self.env.data
+    }
+
+    /// A number of this node, made with its data directory.
+    pub fn node_id(&self) -> u64 {
+        self.env.node_id
+    }
+
+    /// A number of this start of the node.
+    pub fn instance_id(&self) -> u64 {
+        self.instance_id
+    }
+
+    /// The cluster that this node belongs to, once it belongs to one.
+    pub fn cluster_id(&self) -> Option<ClusterId> {
+        self.cluster_id.read().clone()
+    }
+
+    /// Joins a cluster, for good.
+    pub fn adopt_cluster_id(&self, id: ClusterId) -> Result<(), Error> {
+        let mut current = self.cluster_id.write();
+        match &*current {
+            Some(current) if *current == id => Ok(()),
+            Some(current) => Err(Error::DataDirectory {
+                path: self.env.data.path().to_owned(),
+                reason: format!("belongs to cluster {current}, not to {id}"),
+            }),
+            None => {
+                let path = self.env.data.path().join("clusterid");
+                layout::write_durably(&path, format!("{id}\n").as_bytes())?;
+                *current = Some(id);
+                Ok(())
+            }
+        }
+    }
+
+    /// The databases that have a content, by name.
+    pub fn databases(&self) -> Vec<Arc<Database>> {
+        self.databases
+            .read()
+            .values()
+            .filter(|db| db.shared.state().page_count > 0)
+            .cloned()
+            .collect()
+    }
+
+    /// All databases, also those that were created and not written yet, by name.
+    pub fn all_databases(&self) -> Vec<Arc<Database>> {
+        self.databases.read().values().cloned().collect()
+    }
+
+    /// A database by its name.
+    pub fn database(&self, name: &DbName) -> Option<Arc<Database>> {
+        self.databases.read().get(name).cloned()
+    }
+
+    /// What this node may do.
+    pub fn role(&self) -> Role {
+        self.env.role()
+    }
+
+    /// Changes what this node may do.
+    pub fn set_role(&self, role: Role) -> Result<(), Error> {
+        let before = self.env.replace_role(role.clone());
+        if before != role {
+            if before.word() != role.word() {
+                self.take_up_role();
+            }
+            self.env.notify(&Event::RoleChanged(role));
+        }
+        Ok(())
+    }
+
+    fn take_up_role(&self) {
+        for db in self.all_databases() {
+            db.strand.post(crate::core::Core::take_up_role);
+        }
+    }
+
+    /// Tells `observer` what happens, for as long as the caller keeps it.
+    pub fn observe(&self, observer: &Arc<dyn Observer>) {
+        self.env.observe(observer);
+    }
+
+    /// On a replica: the database of that name and incarnation. One that is not there is created; one of another
+    /// incarnation is put aside first.
+    pub fn replica_database(
+        &self,
+        name: &DbName,
+        incarnation: Incarnation,
+    ) -> Result<Arc<Database>, Error> {
+        let changing = self.changing.lock();
+        if let Some(db) = self.database(name) {
+            if db.incarnation() == incarnation {
+                return Ok(db);
+            }
+            self.remove_database(&db, "replaced")?;
+        }
+        let db = recovery::open(&self.env, name, Some(incarnation))?;
+        self.databases.write().insert(name.clone(), db.clone());
+        drop(changing);
+        Ok(db)
+    }
+
+    /// On the primary: a database that an application, or an import, creates.
+    pub fn create_database(&self, name: &DbName) -> Result<Arc<Database>, Error> {
+        if !self.env.is_primary() {
+            return Err(Error::NotPrimary);
+        }
+        let _changing = self.changing.lock();
+        if let Some(db) = self.database(name) {
+            return Ok(db);
+        }
+        let db = recovery::open(&self.env, name, Some(Incarnation::random()))?;
+        self.databases.write().insert(name.clone(), db.clone());
+        Ok(db)
+    }
+
+    /// CREATE of a database: like [`Store::create_database`], without waiting.
+    pub fn create_database_then(
+        self: &Arc<Self>,
+        name: &DbName,
+        done: Box<dyn FnOnce(Result<Arc<Database>, Refusal>) + Send>,
+    ) {
+        let (store, name) = (self.clone(), name.clone());
+        self.env.pool.spawn(move || {
+            done(
+                store
+                    .create_database(&name)
+                    .map_err(|error| refusal(&error)),
+            )
+        });
+    }
+
+    /// On a replica: the primary has no such database any more. It goes to `aside/`.
+    pub fn drop_database(&self, name: &DbName) -> Result<(), Error> {
+        let _changing = self.changing.lock();
+        match self.database(name) {
+            Some(db) => self.remove_database(&db, "dropped"),
+            None => Ok(()),
+        }
+    }
+
+    /// UNLINK of a database: like [`Store::unlink_database`], without waiting.
+    pub fn unlink_database_then(self: &Arc<Self>, name: &DbName, done: Completion) {
+        let (store, name) = (self.clone(), name.clone());
+        self.env.pool.spawn(move || {
+            done(
+                store
+                    .unlink_database(&name)
+                    .map_err(|error| refusal(&error)),
+            )
+        });
+    }
+
+    /// On the primary: an application deleted the database. It goes to `aside/`; open handles go on with it.
+    pub fn unlink_database(&self, name: &DbName) -> Result<(), Error> {
+        if !self.env.is_primary() {
+            return Err(Error::NotPrimary);
+        }
+        let _changing = self.changing.lock();
+        match self.database(name) {
+            Some(db) => self.remove_database(&db, "deleted"),
+            None => Err(Error::UnknownDatabase(name.clone())),
+        }
+    }
+
+    fn remove_database(&self, db: &Arc<Database>, why: &'static str) -> Result<(), Error> {
+        let name = db.name().clone();
+        db.call(move |core| core.close_files())?;
+        self.databases.write().remove(&name);
+        db.shared.close();
+        let aside = crate::aside::put_all_aside(&self.env, &name, &db.shared.dir, why)?;
+        tracing::info!(database = %name, pos = %db.pos(), aside = %aside.display(), "database {why}");
+        for kind in FileKind::ALL {
+            self.env.forget_name(&name.file(kind));
+        }
+        self.env.forget_name(&format!("{name}-pos"));
+        self.env.forget_name(&format!("{name}-lock"));
+        self.env.notify(&Event::Dropped {
+            name,
+            incarnation: db.incarnation(),
+        });
+        Ok(())
+    }
+
+    /// Begins an import. On the primary only.
+    pub fn begin_import(self: &Arc<Self>, name: &DbName) -> Result<Import, Error> {
+        if !self.env.is_primary() {
+            return Err(Error::NotPrimary);
+        }
+        Ok(match self.database(name) {
+            Some(db) => Import::into_existing(db),
+            None => Import::into_new(self.clone(), name.clone(), self.env.data.path()),
+        })
+    }
+
+    /// A heartbeat of the primary: its clock, and whether everything it had then has been applied here.
+    pub fn note_primary_clock(&self, primary_ms: i64, in_sync: bool) {
+        self.clock.note(primary_ms, in_sync);
+    }
+
+    /// How far this node is behind.
+    pub fn lag(&self) -> Lag {
+        if self.env.is_primary() {
+            Lag::Primary
+        } else {
+            self.clock.lag()
+        }
+    }
+
+    /// A clean stop: captures what is left and saves the tables, so that the next start need not read the databases.
+    /// Nothing may be mounted any more, or be written by applications.
+    pub fn close(&self) {
+        for db in self.all_databases() {
+            let closed = db.call(|core| core.close()).and_then(|result| result);
+            if let Err(error) = closed {
+                tracing::error!(database = %db.name(), error = error.chain(), "not closed cleanly");
+            }
+        }
+        self.env.watcher.stop();
+        self.env.timer.stop();
+        self.env.pool.join(Duration::from_secs(5));
+    }
+
+    /// Lets go of everything that was opened through the mount, so that it can be unmounted.
+    pub fn leave_mount(&self) {
+        for db in self.all_databases() {
+            let left = db.call(|core| core.leave_mount()).and_then(|result| result);
+            if let Err(error) = left {
+                tracing::error!(database = %db.name(), error = error.chain(), "the last commits may not be captured");
+            }
+        }
+    }
+}
+
+/// Makes the directory ours, or says why it cannot be.
+fn claim(data: &DataDir) -> Result<File, Error> {
+    let path = data.path();
+    let refuse = |reason: String| Error::DataDirectory {
+        path: path.to_owned(),
+        reason,
+    };
+    if path.exists() && !path.is_dir() {
+        return Err(refuse("is not a directory".into()));
+    }
+    for dir in [data.dbs(), data.super_journals()] {
+        fs::create_dir_all(&dir).during("create", &dir)?;
+    }
+    let lock_path = path.join("lock");
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&lock_path)
+        .during("open", &lock_path)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => Err(refuse(
+            "is in use by another litefs process; stop that one first".into(),
+        )),
+        Err(fs::TryLockError::Error(error)) => Err(error).during("lock", &lock_path),
+    }
+}
+
+fn own_number(path: &Path) -> Result<u64, Error> {
+    if let Some(number) = incarnation::read_hex(path)? {
+        return Ok(number);
+    }
+    let number = rand::random();
+    incarnation::write_hex(path, number)?;
+    Ok(number)
+}
+
+fn read_cluster_id(data: &DataDir) -> Result<Option<ClusterId>, Error> {
+    let path = data.path().join("clusterid");
+    match fs::read_to_string(&path) {
+        Ok(text) => match text.trim().parse() {
+            Ok(id) => Ok(Some(id)),
+            Err(error) => Err(Error::BadFile {
+                path,
+                reason: format!("{error}"),
+            }),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).during("read", &path),
+    }
+}

@@ -1,0 +1,240 @@
+//! A consistent view of a live database at one commit, for snapshots, exports and comparisons with the table.
+//!
+//! In WAL mode it holds SHARED on the database, so that the last connection that closes does not take the log away,
+//! and CKPT, so that the database file does not change. If everything is backfilled the view is the database file
+//! alone (the log may be restarted without CKPT); else the log cannot be restarted, and the view is the frames that
+//! are not backfilled yet over the database file. Writers and readers go on. In the rollback modes it holds SHARED,
+//! as a reader does: a writer cannot commit meanwhile.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::PathBuf;
+
+use ltx::{PageSize, Pgno};
+use sqlite::header::DatabaseHeader;
+use sqlite::lock;
+use sqlite::wal::{FrameChain, FrameHeader, frame_offset};
+use sqlite::wal_index::WalIndexHeader;
+
+use crate::env::Env;
+use crate::error::{Error, IoContext};
+use crate::layout::DatabaseDir;
+use crate::locks::LockKind;
+use crate::mount::OpenHow;
+use crate::name::{DbName, FileKind};
+use crate::shared_index::{SharedIndex, lock_database_shared, open_existing, read_full};
+
+/// See the module. The locks are held until it is dropped.
+pub(crate) struct View {
+    page_size: PageSize,
+    page_count: u32,
+    database: File,
+    database_path: PathBuf,
+    log: Option<Log>,
+    _locked: Locked,
+}
+
+/// The frames over the database file.
+struct Log {
+    file: File,
+    path: PathBuf,
+    /// Page -> latest frame.
+    frames: HashMap<Pgno, u32>,
+}
+
+/// Open-file-description locks live as long as these.
+struct Locked {
+    _database: File,
+    shm: Option<SharedIndex>,
+}
+
+impl View {
+    /// Takes a view of a database in a rollback mode.
+    pub(crate) fn of_rollback(env: &Env, db: &DbName, dir: &DatabaseDir) -> Result<View, Error> {
+        let locked = lock_database(env, db, dir)?;
+        let path = dir.file(FileKind::Database);
+        let database = File::open(&path).during("open", &path)?;
+        let (page_size, page_count) = size_from_header(&database, &path, db)?;
+        Ok(View {
+            page_size,
+            page_count,
+            database,
+            database_path: path,
+            log: None,
+            _locked: locked,
+        })
+    }
+
+    /// Takes a view of a database in WAL mode. Also returns the header of the wal-index that it is a view of.
+    pub(crate) fn of_wal(
+        env: &Env,
+        db: &DbName,
+        dir: &DatabaseDir,
+    ) -> Result<(View, WalIndexHeader), Error> {
+        let mut locked = lock_database(env, db, dir)?;
+        let mut shm = SharedIndex::join(env, db, dir)?;
+        if shm.index.header().is_err() {
+            shm.lock(lock::WAL_WRITE, LockKind::Exclusive, "WAL_WRITE_LOCK")?;
+            let recovered = shm.header_or_recover();
+            shm.unlock_write()?;
+            recovered?;
+        }
+        shm.lock(lock::WAL_CKPT, LockKind::Exclusive, "WAL_CKPT_LOCK")?;
+        let header = match shm.index.header() {
+            Ok(header) => header,
+            // A writer is publishing at this very moment; it cannot take longer than its WRITE lock.
+            Err(_) => {
+                shm.lock(lock::WAL_WRITE, LockKind::Exclusive, "WAL_WRITE_LOCK")?;
+                let header = shm.header_or_recover();
+                shm.unlock_write()?;
+                header?
+            }
+        };
+        let backfill = shm.index.checkpoint_info().backfill;
+        let path = dir.file(FileKind::Database);
+        let database = File::open(&path).during("open", &path)?;
+        let log = Log::over(&shm, dir, &header, backfill)?;
+        let in_log = header.page_size.filter(|_| header.mx_frame > 0);
+        let (page_size, page_count) = match in_log {
+            Some(page_size) => (page_size, header.page_count),
+            None => size_from_header(&database, &path, db)?,
+        };
+        locked.shm = Some(shm);
+        let view = View {
+            page_size,
+            page_count,
+            database,
+            database_path: path,
+            log,
+            _locked: locked,
+        };
+        Ok((view, header))
+    }
+
+    pub(crate) fn page_size(&self) -> PageSize {
+        self.page_size
+    }
+
+    pub(crate) fn page_count(&self) -> u32 {
+        self.page_count
+    }
+
+    /// Reads a page. What the file does not have is zero, as it is for SQLite.
+    pub(crate) fn read(&self, pgno: Pgno, page: &mut Vec<u8>) -> Result<(), Error> {
+        let frame = self
+            .log
+            .as_ref()
+            .and_then(|log| Some((log, *log.frames.get(&pgno)?)));
+        match frame {
+            Some((log, frame)) => {
+                let offset = frame_offset(self.page_size, frame) + FrameHeader::SIZE as u64;
+                read_page(&log.file, offset, self.page_size, page).during("read", &log.path)
+            }
+            None => read_page(
+                &self.database,
+                self.page_size.offset(pgno),
+                self.page_size,
+                page,
+            )
+            .during("read", &self.database_path),
+        }
+    }
+
+    /// All pages that have a checksum: 1 to the last, without the lock page.
+    pub(crate) fn pages(&self) -> impl Iterator<Item = Pgno> + use<> {
+        pages_of(self.page_size, self.page_count)
+    }
+}
+
+/// Pages 1 to `page_count` without the lock page.
+pub(crate) fn pages_of(page_size: PageSize, page_count: u32) -> impl Iterator<Item = Pgno> + use<> {
+    (1..=page_count)
+        .filter_map(Pgno::new)
+        .filter(move |pgno| *pgno != page_size.lock_page())
+}
+
+/// Reads one page at `offset`; what is behind the end of the file is zero.
+pub(crate) fn read_page(
+    file: &File,
+    offset: u64,
+    page_size: PageSize,
+    page: &mut Vec<u8>,
+) -> std::io::Result<()> {
+    page.resize(page_size.bytes(), 0);
+    let read = read_full(file, page, offset)?;
+    page[read..].fill(0);
+    Ok(())
+}
+
+/// Page size and page count as the database's own header tells them.
+pub(crate) fn size_from_header(
+    database: &File,
+    path: &std::path::Path,
+    db: &DbName,
+) -> Result<(PageSize, u32), Error> {
+    let mut bytes = [0; DatabaseHeader::SIZE];
+    read_full(database, &mut bytes, 0).during("read", path)?;
+    let header = DatabaseHeader::parse(&bytes).map_err(|source| Error::Sqlite {
+        what: format!("database {db}: header"),
+        source,
+    })?;
+    let length = database.metadata().during("stat", path)?.len();
+    let in_file =
+        u32::try_from(length.div_ceil(u64::from(header.page_size.get()))).unwrap_or(u32::MAX);
+    Ok((
+        header.page_size,
+        header.trusted_page_count().unwrap_or(in_file),
+    ))
+}
+
+fn lock_database(env: &Env, db: &DbName, dir: &DatabaseDir) -> Result<Locked, Error> {
+    let path = dir.file(FileKind::Database);
+    let file = env
+        .mount()?
+        .open(db, FileKind::Database, OpenHow::Existing)
+        .during("open through the mount", &path)?;
+    lock_database_shared(&file, db)?;
+    Ok(Locked {
+        _database: file,
+        shm: None,
+    })
+}
+
+impl Log {
+    fn over(
+        shm: &SharedIndex,
+        dir: &DatabaseDir,
+        header: &WalIndexHeader,
+        backfill: u32,
+    ) -> Result<Option<Log>, Error> {
+        if backfill >= header.mx_frame {
+            return Ok(None);
+        }
+        let path = dir.file(FileKind::Wal);
+        let Some(file) = open_existing(&path)? else {
+            return Err(Error::BadFile {
+                path,
+                reason: "is missing although its wal-index has frames".into(),
+            });
+        };
+        let mut frames = HashMap::new();
+        for frame in backfill + 1..=header.mx_frame {
+            if let Some(pgno) = shm.index.page_of_frame(frame) {
+                frames.insert(pgno, frame);
+            }
+        }
+        Ok(Some(Log { file, path, frames }))
+    }
+}
+
+/// The place in the log that a wal-index header speaks of; `None` if the log is empty.
+pub(crate) fn chain_at(header: &WalIndexHeader) -> Option<FrameChain> {
+    let page_size = header.page_size.filter(|_| header.mx_frame > 0)?;
+    Some(FrameChain::resume(
+        page_size,
+        header.salts,
+        header.big_endian_checksum,
+        header.frame_checksum,
+        header.mx_frame,
+    ))
+}

@@ -1,0 +1,80 @@
+//! The end of most tests: the nodes have the same database, and it is a good one.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::cluster::Cluster;
+use crate::export::{digest, integrity};
+use crate::node::Node;
+use crate::pos::Pos;
+use crate::until::within;
+
+/// From the last commit to the last replica that has it.
+const CAUGHT_UP: Duration = Duration::from_secs(30);
+
+/// Waits until `node` is at the position of `primary`, and returns it.
+#[track_caller]
+pub fn await_same_position(primary: &Node, node: &Node, database: &str) -> Pos {
+    let mut seen = (None, None);
+    let found = within(CAUGHT_UP, || {
+        seen = (primary.pos(database), node.pos(database));
+        seen.0.filter(|pos| seen.1 == Some(*pos))
+    });
+    let place = node.mount().display();
+    found.unwrap_or_else(|| {
+        panic!(
+            "{database}: the primary is at {:?}, {place} stays at {:?}",
+            seen.0, seen.1
+        )
+    })
+}
+
+/// Waits for the same position everywhere, then checks that the exports of all nodes are the same bytes, that they are
+/// a good database, and that they have the content that the primary's applications see. Returns the position.
+#[track_caller]
+pub fn assert_agreement(cluster: &Cluster, database: &str) -> Pos {
+    let mut last = None;
+    for replica in &cluster.replicas {
+        last = Some(await_same_position(&cluster.primary, replica, database));
+    }
+    let export = exported(&cluster.primary, database);
+    let copy = cluster.stage.directory().join(format!("export-{database}"));
+    fs::write(&copy, &export).expect("the directory of a stage is ours");
+    assert_eq!(integrity(&copy), "ok", "export of the primary");
+    let expected = digest(&cluster.primary.database(database));
+    assert_eq!(
+        digest(&copy),
+        expected,
+        "the export of the primary has another content than its mount"
+    );
+    for replica in &cluster.replicas {
+        assert_same_bytes(&exported(replica, database), &export);
+        assert_eq!(
+            digest(&replica.database(database)),
+            expected,
+            "a replica's mount has another content"
+        );
+        assert_eq!(
+            integrity(&replica.database(database)),
+            "ok",
+            "mount of a replica"
+        );
+    }
+    last.or_else(|| cluster.primary.pos(database))
+        .expect("the primary has the database")
+}
+
+#[track_caller]
+fn exported(node: &Node, database: &str) -> Vec<u8> {
+    node.api()
+        .export(database)
+        .unwrap_or_else(|refusal| panic!("export of {database}: {refusal:?}"))
+}
+
+/// As `assert_eq!`, without megabytes in the message.
+#[track_caller]
+fn assert_same_bytes(left: &[u8], right: &[u8]) {
+    assert_eq!(left.len(), right.len(), "the exports differ in length");
+    let difference = left.iter().zip(right).position(|(a, b)| a != b);
+    assert_eq!(difference, None, "the exports differ at this offset");
+}

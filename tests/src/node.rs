@@ -1,0 +1,308 @@
+//! One node: a `litefs mount` process with its own mount point, data directory and port.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::api::Api;
+use crate::binary::litefs_binary;
+use crate::listener::free_port;
+use crate::mount::{is_mounted, unmount};
+use crate::pos::Pos;
+use crate::process::{Ended, TAG, kill_tagged, processes_tagged, signal, wait_for};
+use crate::settings::Settings;
+use crate::stage::Stage;
+use crate::until::until;
+
+/// From the start of the process to an answer of its HTTP interface.
+const READY: Duration = Duration::from_secs(20);
+/// From SIGTERM or a refusal to the end of the process.
+const ENDED: Duration = Duration::from_secs(20);
+/// How much of a node's log a failed test shows.
+const LOG_LINES: usize = 80;
+
+/// A node of a test. Dropping it kills it and takes its mount away.
+#[derive(Debug)]
+pub struct Node {
+    name: String,
+    home: PathBuf,
+    tag: String,
+    settings: Settings,
+    process: Option<Child>,
+}
+
+impl Node {
+    /// A primary, not started.
+    pub fn primary(stage: &Stage, name: &str) -> Node {
+        Node::new(stage, name, None)
+    }
+
+    /// A replica of `primary`, not started.
+    pub fn replica(stage: &Stage, name: &str, primary: &Node) -> Node {
+        Node::new(stage, name, Some(primary.settings.port))
+    }
+
+    fn new(stage: &Stage, name: &str, primary_port: Option<u16>) -> Node {
+        let home = stage.directory().join(name);
+        let settings = Settings {
+            mount: home.join("mount"),
+            data: home.join("data"),
+            port: free_port(),
+            hostname: format!("{name}.test"),
+            primary_port: 0,
+            candidate: primary_port.is_none(),
+            passthrough: true,
+            retention: None,
+            retention_monitor_interval: None,
+        };
+        let settings = Settings {
+            primary_port: primary_port.unwrap_or(settings.port),
+            ..settings
+        };
+        fs::create_dir_all(&settings.mount).expect("the directory of a stage is ours");
+        Node {
+            name: name.to_owned(),
+            home,
+            tag: format!("{}-{name}", stage.tag()),
+            settings,
+            process: None,
+        }
+    }
+
+    /// What its configuration file will say at the next start.
+    pub fn settings_mut(&mut self) -> &mut Settings {
+        &mut self.settings
+    }
+
+    /// What its configuration file says.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The mount point.
+    pub fn mount(&self) -> &Path {
+        &self.settings.mount
+    }
+
+    /// The database `name` as applications see it.
+    pub fn database(&self, name: &str) -> PathBuf {
+        self.settings.mount.join(name)
+    }
+
+    /// A client of its HTTP interface.
+    pub fn api(&self) -> Api {
+        Api::new(self.settings.port)
+    }
+
+    /// The position of a database, as the mount shows it; nothing while there is no such database.
+    ///
+    /// # Panics
+    /// If `X-pos` holds anything else than a position.
+    #[track_caller]
+    pub fn pos(&self, database: &str) -> Option<Pos> {
+        let text = fs::read_to_string(self.database(&format!("{database}-pos"))).ok()?;
+        Some(
+            Pos::parse(&text)
+                .unwrap_or_else(|| panic!("{database}-pos of {} holds {text:?}", self.name)),
+        )
+    }
+
+    /// Starts it and waits until it answers.
+    #[track_caller]
+    pub fn start(&mut self) {
+        self.launch();
+        self.await_ready();
+    }
+
+    /// Starts it and does not wait.
+    #[track_caller]
+    pub fn launch(&mut self) {
+        assert!(self.process.is_none(), "{} is running", self.name);
+        let mut command = self.command(&[]);
+        self.process = Some(command.spawn().expect("the litefs program runs"));
+    }
+
+    /// Waits until it answers and, if it is the primary, takes writes.
+    #[track_caller]
+    pub fn await_ready(&mut self) {
+        let (api, primary) = (self.api(), self.settings.candidate);
+        let what = format!("{} answers GET /info", self.name);
+        until(READY, &what, || {
+            self.assert_running();
+            api.info().is_some_and(|info| info.is_primary == primary) && is_mounted(self.mount())
+        });
+    }
+
+    /// Panics with its log if the process has ended by itself.
+    #[track_caller]
+    pub fn assert_running(&mut self) {
+        let ended = self
+            .process
+            .as_mut()
+            .and_then(|process| process.try_wait().expect("the process is our child"));
+        assert!(
+            ended.is_none(),
+            "{} has ended by itself: {ended:?}\n{}",
+            self.name,
+            self.log()
+        );
+    }
+
+    /// The id of its process.
+    ///
+    /// # Panics
+    /// If it is not running.
+    #[track_caller]
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("the node is running").id()
+    }
+
+    /// Stops it as an operator would, and checks that it ends well: exit code 0, no mount, no process left.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        let mut process = self.process.take().expect("the node is running");
+        signal(&process, Signal::SIGTERM);
+        let status = wait_for(
+            &mut process,
+            ENDED,
+            &format!("{} ends after SIGTERM", self.name),
+        );
+        assert!(
+            status.success(),
+            "{} ended with {status} after SIGTERM\n{}",
+            self.name,
+            self.log()
+        );
+        assert!(
+            !is_mounted(self.mount()),
+            "{} has left its mount",
+            self.name
+        );
+        let left = processes_tagged(&self.tag);
+        assert!(
+            left.is_empty(),
+            "{} has left processes: {left:?}",
+            self.name
+        );
+    }
+
+    /// Kills it as the kernel would: no chance to clean up. The dead mount stays.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().expect("the node is running");
+        process.kill().expect("our child can be killed");
+        wait_for(&mut process, ENDED, &format!("{} dies", self.name));
+    }
+
+    /// Runs it where it should refuse to, and returns how it ended. Nothing may stay mounted.
+    #[track_caller]
+    pub fn refuse(&self, wrapper: &[&str]) -> Ended {
+        let before = is_mounted(self.mount());
+        let mut child = self.command(wrapper).spawn().expect("the program runs");
+        let status = wait_for(
+            &mut child,
+            ENDED,
+            &format!("{} ends by itself\n{}", self.name, self.log()),
+        );
+        assert_eq!(
+            is_mounted(self.mount()),
+            before,
+            "{} has left its mount",
+            self.name
+        );
+        Ended {
+            status,
+            output: self.log(),
+        }
+    }
+
+    /// What it wrote to standard output and standard error since its last start.
+    pub fn log(&self) -> String {
+        let bytes = fs::read(self.log_path()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Its configuration file.
+    pub fn config_path(&self) -> PathBuf {
+        self.home.join("litefs.yml")
+    }
+
+    /// Writes the configuration file and says how to start it, through `wrapper` if there is one.
+    fn command(&self, wrapper: &[&str]) -> Command {
+        fs::write(self.config_path(), self.settings.yaml())
+            .expect("the directory of a stage is ours");
+        self.command_as_configured(wrapper)
+    }
+
+    /// As [`Node::refuse`], with the configuration file `text`.
+    #[track_caller]
+    pub fn refuse_config(&self, text: &str) -> Ended {
+        fs::write(self.config_path(), text).expect("the directory of a stage is ours");
+        let mut child = self
+            .command_as_configured(&[])
+            .spawn()
+            .expect("the program runs");
+        let status = wait_for(&mut child, ENDED, &format!("{} ends by itself", self.name));
+        assert!(
+            !is_mounted(self.mount()),
+            "{} has left its mount",
+            self.name
+        );
+        Ended {
+            status,
+            output: self.log(),
+        }
+    }
+
+    fn command_as_configured(&self, wrapper: &[&str]) -> Command {
+        let log = File::create(self.log_path()).expect("the directory of a stage is ours");
+        let mut words: Vec<std::ffi::OsString> = wrapper.iter().map(Into::into).collect();
+        words.push(litefs_binary().into());
+        let mut command = Command::new(&words[0]);
+        command
+            .args(&words[1..])
+            .arg("mount")
+            .arg("-config")
+            .arg(self.config_path());
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("duplicate a descriptor"))
+            .stderr(log);
+        // A group of its own: Ctrl-C on the test runner is for the runner alone.
+        command
+            .env(TAG, &self.tag)
+            .env_remove("RUST_BACKTRACE")
+            .process_group(0);
+        command
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.home.join("log")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let skipped = log.lines().count().saturating_sub(LOG_LINES);
+            let tail: Vec<_> = log.lines().skip(skipped).collect();
+            eprintln!(
+                "--- {}, last lines of its log\n{}\n---",
+                self.name,
+                tail.join("\n")
+            );
+        }
+        kill_tagged(&self.tag);
+        if let Some(mut process) = self.process.take() {
+            // It is killed; only a process stuck in the kernel can still make us wait, and the unmount frees it.
+            unmount(&self.settings.mount);
+            let _ = process.wait();
+        }
+        unmount(&self.settings.mount);
+    }
+}

@@ -1,0 +1,65 @@
+//! Processes: finding what a test has started, waiting for an end, killing by id.
+
+use std::fs;
+use std::process::{Child, ExitStatus};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::until::until_some;
+
+/// The environment variable that marks everything a stage starts, children of children included.
+pub(crate) const TAG: &str = "LITEFS_TEST_STAGE";
+
+/// How a process ended: its status and what it wrote.
+#[derive(Debug)]
+pub struct Ended {
+    /// Exit code or signal.
+    pub status: ExitStatus,
+    /// Standard output and standard error in the order they came.
+    pub output: String,
+}
+
+/// The ids of the living processes that carry the tag `value`, or one that begins with it and a hyphen: the nodes of
+/// a stage have tags of their own. Zombies are not counted: they have ended.
+pub fn processes_tagged(value: &str) -> Vec<Pid> {
+    let wanted = format!("{TAG}={value}");
+    let entries = fs::read_dir("/proc").expect("/proc is readable");
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| {
+            // A process that ends meanwhile is no longer of interest.
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment
+                .split(|byte| *byte == 0)
+                .any(|variable| variable == wanted.as_bytes())
+        })
+        .map(Pid::from_raw)
+        .collect()
+}
+
+/// Kills what carries the tag `value`.
+pub(crate) fn kill_tagged(value: &str) {
+    for pid in processes_tagged(value) {
+        // It may have ended since we looked.
+        let _ = kill(pid, Signal::SIGKILL);
+    }
+}
+
+/// Waits for the end of `child`.
+///
+/// # Panics
+/// When it does not end within `deadline`.
+#[track_caller]
+pub fn wait_for(child: &mut Child, deadline: Duration, what: &str) -> ExitStatus {
+    until_some(deadline, what, || {
+        child.try_wait().expect("the process is our child")
+    })
+}
+
+/// Sends `signal` to our `child`.
+pub(crate) fn signal(child: &Child, signal: Signal) {
+    let pid = i32::try_from(child.id()).expect("process ids are small");
+    kill(Pid::from_raw(pid), signal).expect("our child is there until we have waited for it");
+}

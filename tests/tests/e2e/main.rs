@@ -1,0 +1,21 @@
+//! End to end: real mounts, two or more nodes, SQLite in other processes.
+//!
+//! One program for all, so that what one test waits for is the time of another. Every test is a function of its own;
+//! those that need a mount say so and return where there can be none, except in CI.
+
+mod dev;
+mod disk;
+mod drop;
+mod import;
+mod import_refused;
+mod journal;
+mod late_join;
+mod long_reader;
+mod many;
+mod matrix;
+mod peers;
+mod refusal;
+mod replica_writes;
+mod requests;
+mod restart;
+mod synthetic;
