@@ -52,7 +52,7 @@ fn build() -> PathBuf {
 }
 
 /// `target/<profile>`: test programs are in its `deps`, other programs in itself.
-fn profile_directory() -> PathBuf {
+pub fn profile_directory() -> PathBuf {
     let program = std::env::current_exe().expect("the running program has a path");
     let directory = program.parent().expect("a program is in a directory");
     let tests = directory.file_name().is_some_and(|name| name == "deps");

@@ -37,7 +37,7 @@ pub mod ledger;
 
 pub use agreement::{assert_agreement, await_same_position};
 pub use api::{Api, Database, Info, Refusal};
-pub use binary::{client_binary, litefs_binary};
+pub use binary::{client_binary, litefs_binary, profile_directory};
 pub use cluster::Cluster;
 pub use export::{digest, integrity};
 pub use listener::{Listener, free_port};

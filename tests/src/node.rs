@@ -1,7 +1,6 @@
 //! One node: a `litefs mount` process with its own mount point, data directory and port.
 
 use std::fs::{self, File};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -272,11 +271,8 @@ impl Node {
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("duplicate a descriptor"))
             .stderr(log);
-        // A group of its own: Ctrl-C on the test runner is for the runner alone.
-        command
-            .env(TAG, &self.tag)
-            .env_remove("RUST_BACKTRACE")
-            .process_group(0);
+        // In the group of the test runner: Ctrl-C there is for the nodes too, and they unmount.
+        command.env(TAG, &self.tag).env_remove("RUST_BACKTRACE");
         command
     }
 

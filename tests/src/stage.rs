@@ -29,8 +29,13 @@ impl Stage {
         met.then(|| Stage::new(limit))
     }
 
-    /// A stage for whatever needs no mount.
+    /// A stage for whatever needs no mount, where temporary files are.
     pub fn new(limit: Duration) -> Stage {
+        Stage::new_in(&std::env::temp_dir(), limit)
+    }
+
+    /// A stage whose directory is in `parent`.
+    pub fn new_in(parent: &Path, limit: Duration) -> Stage {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let permit = Permit::acquire();
         let tag = format!(
@@ -38,10 +43,11 @@ impl Stage {
             std::process::id(),
             NEXT.fetch_add(1, Ordering::Relaxed)
         );
-        let directory = tempfile::Builder::new()
+        let made = tempfile::Builder::new()
             .prefix("litefs-test-")
-            .tempdir()
-            .expect("a directory can be made where temporary files are");
+            .tempdir_in(parent);
+        let directory =
+            made.unwrap_or_else(|error| panic!("a directory in {}: {error}", parent.display()));
         let watchdog = Watchdog::new(limit, directory.path().to_owned(), tag.clone());
         Stage {
             directory: Some(directory),

@@ -176,7 +176,7 @@ impl Mount {
                     tracing::warn!(dir = %self.dir.display(), "applications still have files open: detaching the mount");
                     umount2(&self.dir, MntFlags::MNT_DETACH).map_err(fault)?;
                     // Their handles keep the session alive; it ends with the process.
-                    self.session.take().map(std::mem::forget);
+                    std::mem::forget(self.session.take());
                     return Ok(());
                 }
                 Err(errno) => return Err(fault(errno)),

@@ -181,7 +181,8 @@ impl Introduction {
         })
     }
 
-    fn check_identity(&self, hello: &proto::Hello) -> Result<(), Error> {
+    /// The other is neither this process nor a copy of its data directory.
+    pub(crate) fn check_identity(&self, hello: &proto::Hello) -> Result<(), Error> {
         if hello.node_id == 0 || hello.instance_id == 0 {
             return Err(field("hello.node_id, instance_id", "missing".to_owned()));
         }

@@ -33,7 +33,7 @@ pub(crate) struct MountArgs {
     #[arg(long)]
     pub(crate) no_expand_env: bool,
 
-    /// Accepted for LiteFS's sake: only the mount of a dead process is ever cleared before the start.
+    /// Leave the mount of a dead process alone. Otherwise it is cleared before the start; a live one never is.
     #[arg(long)]
     pub(crate) skip_unmount: bool,
 

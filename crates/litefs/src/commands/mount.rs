@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::MountArgs;
 use crate::config::Config;
 use crate::logging::{self, Verbosity};
-use crate::node::Node;
+use crate::node::{Mounting, Node};
 use crate::{complain, say, signals};
 
 use super::version;
@@ -43,9 +43,10 @@ async fn mount(args: &MountArgs) -> anyhow::Result<ExitCode> {
         }
     };
     say(&format!("{}\n", version::line()));
-    note_what_has_no_effect(args);
-    let (exit_on_error, fuse_debug) = (config.exit_on_error, config.fuse.debug || args.fuse_debug);
-    let mut node = Node::new(config, fuse_debug);
+    warn_of_cloud_token();
+    let exit_on_error = config.exit_on_error;
+    let mounting = Mounting { clear_stale: !args.skip_unmount, debug: config.fuse.debug || args.fuse_debug };
+    let mut node = Node::new(config, mounting);
     let outcome = stay(&mut node, exit_on_error, &shutdown).await;
     if let Err(error) = &outcome {
         complain(error);
@@ -87,16 +88,9 @@ fn verbosity(args: &MountArgs, config: &Config) -> Verbosity {
     }
 }
 
-/// Says so where LiteFS would do something that is not done here.
-fn note_what_has_no_effect(args: &MountArgs) {
-    if args.skip_unmount {
-        tracing::info!(
-            "-skip-unmount changes nothing: only the mount of a dead process is ever cleared"
-        );
-    }
+/// LiteFS makes backups as soon as this variable is set.
+fn warn_of_cloud_token() {
     if std::env::var("LITEFS_CLOUD_TOKEN").is_ok_and(|token| !token.trim().is_empty()) {
-        tracing::warn!(
-            "LITEFS_CLOUD_TOKEN is set, but this build makes no backups to LiteFS Cloud"
-        );
+        tracing::warn!("LITEFS_CLOUD_TOKEN is set, but this build makes no backups to LiteFS Cloud");
     }
 }

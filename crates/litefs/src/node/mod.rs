@@ -4,8 +4,6 @@ mod api;
 mod epoch;
 mod listener;
 
-use std::io::ErrorKind;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,11 +24,19 @@ const END: Duration = Duration::from_secs(5);
 /// The first wait before a replica tries again to reach its primary. It doubles up to `lease.reconnect-delay`.
 const RECONNECT_MIN: Duration = Duration::from_millis(50);
 
+/// What the command line has to say about the mount.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mounting {
+    /// Whether the mount of a dead process is cleared.
+    pub(crate) clear_stale: bool,
+    /// Whether every FUSE request is logged.
+    pub(crate) debug: bool,
+}
+
 /// A node, as far as it has come up. It is to be stopped also when its start went wrong.
 pub(crate) struct Node {
     config: Config,
-    /// Whether every FUSE request is logged.
-    fuse_debug: bool,
+    mounting: Mounting,
     /// Ends the streams, the following and the API.
     cancel: CancellationToken,
     store: Option<Arc<Store>>,
@@ -142,14 +148,12 @@ impl Node {
             dir: self.config.fuse.dir.clone(),
             allow_other: self.config.fuse.allow_other,
             passthrough: self.config.fuse.passthrough,
-            debug: self.fuse_debug,
+            clear_stale: true,
+            clear_stale: self.mounting.clear_stale,
+            debug: self.mounting.debug,
         };
         let store = Arc::clone(store);
-        let mount = blocking(move || {
-            create_mount_point(&config.dir)?;
-            Ok(fuse::mount(store, config)?)
-        })
-        .await?;
+        let mount = blocking(move || Ok(fuse::mount(store, config)?)).await?;
         tracing::info!(dir = %self.config.fuse.dir.display(), passthrough = mount.passthrough(), "mounted");
         Ok(mount)
     }
@@ -254,16 +258,6 @@ async fn end<T>(what: &str, mut task: JoinHandle<T>) {
             END.as_secs()
         );
         task.abort();
-    }
-}
-
-/// Makes the mount point if there is nothing, as LiteFS does.
-fn create_mount_point(dir: &Path) -> anyhow::Result<()> {
-    match std::fs::symlink_metadata(dir) {
-        // Whatever else is wrong with it, the mount says it better.
-        Err(error) if error.kind() == ErrorKind::NotFound => std::fs::create_dir_all(dir)
-            .with_context(|| format!("create the mount point {}", dir.display())),
-        _ => Ok(()),
     }
 }
 

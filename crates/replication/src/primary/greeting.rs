@@ -16,9 +16,10 @@ use crate::{Refusal, RefusalReason};
 /// Time in which a replica has to say who it is and what it has.
 const HELLO_TIME: Duration = Duration::from_secs(10);
 
-/// What a replica has said of itself.
+/// What both sides have said of themselves.
 #[derive(Debug)]
 pub(crate) struct Greeting {
+    pub(crate) ours: Introduction,
     pub(crate) peer: Peer,
     pub(crate) filter: Filter,
     pub(crate) databases: Vec<PeerDatabase>,
@@ -44,14 +45,14 @@ fn not_primary(text: String) -> Error {
     Error::Refusing(Refusal::new(RefusalReason::NotPrimary, text))
 }
 
-/// What this node says of itself as the primary.
-pub(crate) fn introduction(store: &Store, config: &ServerConfig, epoch: Epoch) -> Introduction {
+/// What this node says of itself.
+fn introduction(store: &Store, config: &ServerConfig) -> Introduction {
     Introduction {
         cluster: store.cluster_id(),
         node_id: store.node_id(),
         instance_id: store.instance_id(),
         hostname: config.hostname.clone(),
-        epoch,
+        epoch: Epoch::default(),
     }
 }
 
@@ -82,6 +83,9 @@ async fn receive_hello(
         Message::Hello(hello) => hello,
         other => return Err(unexpected(&other).into()),
     };
+    // First: a node that follows itself by mistake has made itself a replica, and should hear what is wrong.
+    ours.check_identity(&hello)?;
+    ours.epoch = own_epoch(store)?;
     let peer = ours.check_replica(&hello)?;
     let filter = Filter::try_from(&hello.filter[..])?;
     let mut list = List {

@@ -72,12 +72,11 @@ pub(super) async fn serve(service: Service, mut stream: Stream) {
 /// Ends with the reason; `Ok` when the replica has left.
 async fn run(service: &Service, stream: &mut Stream) -> Result<(), Error> {
     let store = &service.store;
-    let epoch = greeting::own_epoch(store)?;
-    let introduction = greeting::introduction(store, &service.config, epoch);
     let greeting = tokio::select! {
         () = service.cancel.cancelled() => return Err(stopping()),
-        greeting = greeting::receive(&mut stream.incoming, &introduction) => greeting?,
+        greeting = greeting::receive(&mut stream.incoming, store, &service.config) => greeting?,
     };
+    let epoch = greeting.ours.epoch;
     let link = Link::new(greeting.peer.clone(), stream.address.clone());
     let link = service
         .replicas
@@ -96,7 +95,7 @@ async fn run(service: &Service, stream: &mut Stream) -> Result<(), Error> {
         databases = greeting.databases.len(),
         "replica connected"
     );
-    let hello = greeting::hello(&introduction, &service.config);
+    let hello = greeting::hello(&greeting.ours, &service.config);
     let mut session = Session::new(service, link, signals, greeting.filter.clone());
     session
         .control

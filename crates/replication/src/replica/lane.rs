@@ -395,6 +395,8 @@ impl Lane {
     /// Where our database is.
     fn place(&self) -> (u64, Pos) {
         let ours = self.store.database(&self.name);
-        ours.map_or((0, Pos::EMPTY), |ours| (ours.incarnation().get(), ours.pos()))
+        ours.map_or((0, Pos::EMPTY), |ours| {
+            (ours.incarnation().get(), ours.pos())
+        })
     }
 }

@@ -25,8 +25,13 @@ impl Replication for Service {
         request: Request<Streaming<ReplicaMessage>>,
     ) -> Result<Response<Self::ReplicateStream>, Status> {
         let (send, messages) = mpsc::unbounded_channel();
-        let connected = Connected { send, receive: request.into_inner() };
-        self.0.send(connected).map_err(|_| Status::unavailable("the test is over"))?;
+        let connected = Connected {
+            send,
+            receive: request.into_inner(),
+        };
+        self.0
+            .send(connected)
+            .map_err(|_| Status::unavailable("the test is over"))?;
         Ok(Response::new(UnboundedReceiverStream::new(messages)))
     }
 }
@@ -41,7 +46,8 @@ impl FakePrimary {
         let (sender, connections) = mpsc::unbounded_channel();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let server = tonic::transport::Server::builder().add_service(ReplicationServer::new(Service(sender)));
+        let server = tonic::transport::Server::builder()
+            .add_service(ReplicationServer::new(Service(sender)));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         FakePrimary { url, connections }
     }
@@ -49,7 +55,10 @@ impl FakePrimary {
     /// The next replica that connects, after its hello.
     pub async fn accept(&mut self) -> (Connected, Hello) {
         let accept = self.connections.recv();
-        let mut connected = tokio::time::timeout(super::SOON, accept).await.expect("nobody connects").unwrap();
+        let mut connected = tokio::time::timeout(super::SOON, accept)
+            .await
+            .expect("nobody connects")
+            .unwrap();
         match connected.next().await {
             Some(replica_message::Message::Hello(hello)) => (connected, hello),
             other => panic!("expected a hello, got {other:?}"),
@@ -59,13 +68,19 @@ impl FakePrimary {
 
 /// A hello that is accepted.
 pub fn hello() -> Hello {
-    Hello { heartbeat_ms: 50, epoch: 1, ..super::fake_replica::hello(77) }
+    Hello {
+        heartbeat_ms: 50,
+        epoch: 1,
+        ..super::fake_replica::hello(77)
+    }
 }
 
 impl Connected {
     /// Sends a message. If the replica has hung up that shows in what it does next.
     pub fn say(&self, message: Message) {
-        let _ = self.send.send(Ok(PrimaryMessage { message: Some(message) }));
+        let _ = self.send.send(Ok(PrimaryMessage {
+            message: Some(message),
+        }));
     }
 
     /// The next message that is not the echo of a heartbeat; None when the replica has hung up.
@@ -78,6 +93,8 @@ impl Connected {
                 }
             }
         };
-        tokio::time::timeout(super::SOON, next).await.expect("the replica says nothing")
+        tokio::time::timeout(super::SOON, next)
+            .await
+            .expect("the replica says nothing")
     }
 }

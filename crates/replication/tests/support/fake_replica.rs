@@ -29,27 +29,48 @@ pub fn hello(node_id: u64) -> Hello {
 impl FakeReplica {
     pub async fn connect(url: &str, first: Message) -> FakeReplica {
         let (send, requests) = mpsc::unbounded_channel();
-        send.send(ReplicaMessage { message: Some(first) }).unwrap();
-        let mut client = ReplicationClient::connect(url.to_owned()).await.unwrap();
-        let response = client.replicate(UnboundedReceiverStream::new(requests)).await.unwrap();
-        FakeReplica { send, receive: response.into_inner() }
+        send.send(ReplicaMessage {
+            message: Some(first),
+        })
+        .unwrap();
+        let endpoint = tonic::transport::Endpoint::from_shared(url.to_owned()).unwrap();
+        let mut client = ReplicationClient::new(endpoint.connect().await.unwrap());
+        let response = client
+            .replicate(UnboundedReceiverStream::new(requests))
+            .await
+            .unwrap();
+        FakeReplica {
+            send,
+            receive: response.into_inner(),
+        }
     }
 
     pub fn say(&self, message: Message) {
-        self.send.send(ReplicaMessage { message: Some(message) }).unwrap();
+        self.send
+            .send(ReplicaMessage {
+                message: Some(message),
+            })
+            .unwrap();
     }
 
     /// The next message that is not a heartbeat.
     pub async fn next(&mut self) -> Result<Option<primary_message::Message>, Status> {
         let next = async {
             loop {
-                match self.receive.message().await?.map(|message| message.message.unwrap()) {
+                match self
+                    .receive
+                    .message()
+                    .await?
+                    .map(|message| message.message.unwrap())
+                {
                     Some(primary_message::Message::Heartbeat(_)) => {}
                     other => return Ok(other),
                 }
             }
         };
-        tokio::time::timeout(super::SOON, next).await.expect("the primary says nothing")
+        tokio::time::timeout(super::SOON, next)
+            .await
+            .expect("the primary says nothing")
     }
 
     /// How the stream ends.

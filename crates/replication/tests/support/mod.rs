@@ -1,6 +1,11 @@
 //! Nodes without a mount, on the loopback interface.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "each test file uses a part of it"
+)]
 
 pub mod fake_primary;
 pub mod fake_replica;
@@ -32,7 +37,9 @@ pub fn image(rows: usize, seed: u64, mode: &str) -> Vec<u8> {
     let mut database = rusqlite::Connection::open(&path).unwrap();
     database.pragma_update(None, "synchronous", "OFF").unwrap();
     database.pragma_update(None, "journal_mode", mode).unwrap();
-    database.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, x BLOB)", ()).unwrap();
+    database
+        .execute("CREATE TABLE t (id INTEGER PRIMARY KEY, x BLOB)", ())
+        .unwrap();
     let transaction = database.transaction().unwrap();
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     for _ in 0..rows {
@@ -43,7 +50,9 @@ pub fn image(rows: usize, seed: u64, mode: &str) -> Vec<u8> {
             state ^= state << 17;
             row.extend_from_slice(&state.to_le_bytes());
         }
-        transaction.execute("INSERT INTO t (x) VALUES (?1)", [row]).unwrap();
+        transaction
+            .execute("INSERT INTO t (x) VALUES (?1)", [row])
+            .unwrap();
     }
     transaction.commit().unwrap();
     database.close().unwrap();

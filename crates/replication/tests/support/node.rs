@@ -43,7 +43,9 @@ impl Node {
     }
 
     pub fn primary() -> Node {
-        Node::new(Role::Primary { epoch: Epoch::new(1) })
+        Node::new(Role::Primary {
+            epoch: Epoch::new(1),
+        })
     }
 
     pub fn replica() -> Node {
@@ -64,16 +66,26 @@ impl Node {
             return None;
         }
         let mut content = Vec::new();
-        database.snapshot().unwrap().write_database(&mut content).unwrap();
+        database
+            .snapshot()
+            .unwrap()
+            .write_database(&mut content)
+            .unwrap();
         Some(content)
     }
 
     pub fn pos(&self, db: &str) -> Pos {
-        self.store.database(&name(db)).map_or(Pos::EMPTY, |database| database.pos())
+        self.store
+            .database(&name(db))
+            .map_or(Pos::EMPTY, |database| database.pos())
     }
 
     pub fn names(&self) -> Vec<String> {
-        self.store.databases().iter().map(|database| database.name().to_string()).collect()
+        self.store
+            .databases()
+            .iter()
+            .map(|database| database.name().to_string())
+            .collect()
     }
 
     /// Lets replicas follow.
@@ -94,7 +106,11 @@ impl Node {
     pub fn restart(self, role: Role) -> Node {
         let Node { store, dir } = self;
         store.close();
-        assert_eq!(Arc::strong_count(&store), 1, "somebody still uses the store");
+        assert_eq!(
+            Arc::strong_count(&store),
+            1,
+            "somebody still uses the store"
+        );
         drop(store);
         Node::in_directory(dir, role)
     }
@@ -107,7 +123,10 @@ pub fn config(url: &str) -> FollowConfig {
         reconnect_max: Duration::from_millis(200),
         silence: Duration::from_millis(500),
         ..FollowConfig::new(
-            PrimaryInfo { hostname: "primary-host".to_owned(), advertise_url: url.to_owned() },
+            PrimaryInfo {
+                hostname: "primary-host".to_owned(),
+                advertise_url: url.to_owned(),
+            },
             "replica-host".to_owned(),
         )
     }
@@ -124,16 +143,26 @@ pub struct Serving {
 impl Serving {
     async fn start(store: Arc<Store>) -> Serving {
         let cancel = CancellationToken::new();
-        let config = ServerConfig { heartbeat: HEARTBEAT, hostname: "primary-host".to_owned() };
+        let config = ServerConfig {
+            heartbeat: HEARTBEAT,
+            hostname: "primary-host".to_owned(),
+        };
         let (router, replicas) = replication::server(store, config, cancel.clone());
         // As in the program: it shares the port with another API that has a fallback of its own.
-        let router = axum::Router::new().fallback(|| async { "something else" }).merge(router);
+        let router = axum::Router::new()
+            .fallback(|| async { "something else" })
+            .merge(router);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let task = tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
-        Serving { address, replicas, cancel, task }
+        Serving {
+            address,
+            replicas,
+            cancel,
+            task,
+        }
     }
 
     pub fn url(&self) -> String {
@@ -166,7 +195,11 @@ impl Following {
         let cancel = CancellationToken::new();
         let state = follower.state();
         let task = tokio::spawn(follower.run(cancel.clone()));
-        Following { state, cancel, task }
+        Following {
+            state,
+            cancel,
+            task,
+        }
     }
 
     /// Waits for a state.
@@ -180,12 +213,18 @@ impl Following {
     }
 
     pub async fn until_in_sync(&self) {
-        self.until("in sync", |state| *state == FollowState::InSync).await;
+        self.until("in sync", |state| *state == FollowState::InSync)
+            .await;
     }
 
     /// Waits for a refusal: its reason.
     pub async fn until_refused(&self) -> String {
-        match self.until("refused", |state| matches!(state, FollowState::Refused { .. })).await {
+        match self
+            .until("refused", |state| {
+                matches!(state, FollowState::Refused { .. })
+            })
+            .await
+        {
             FollowState::Refused { reason } => reason,
             other => panic!("{other:?}"),
         }
@@ -194,6 +233,11 @@ impl Following {
     pub async fn stop(self) {
         self.cancel.cancel();
         self.task.await.unwrap();
+    }
+
+    /// Stops without waiting for what is being applied.
+    pub fn stop_soon(&self) {
+        self.cancel.cancel();
     }
 }
 

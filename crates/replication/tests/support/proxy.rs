@@ -31,7 +31,9 @@ impl Proxy {
         let count = Arc::clone(&connections);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let Ok(server) = TcpStream::connect(target).await else { continue };
+                let Ok(server) = TcpStream::connect(target).await else {
+                    continue;
+                };
                 count.fetch_add(1, Ordering::Relaxed);
                 let (client_read, client_write) = client.into_split();
                 let (server_read, server_write) = server.into_split();
@@ -39,7 +41,11 @@ impl Proxy {
                 tokio::spawn(pass(server_read, client_write, current.clone()));
             }
         });
-        Proxy { address, connections, mode }
+        Proxy {
+            address,
+            connections,
+            mode,
+        }
     }
 
     pub fn url(&self) -> String {

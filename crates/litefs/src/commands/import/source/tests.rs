@@ -171,6 +171,7 @@ fn a_writer_in_rollback_mode_and_the_import_keep_each_other_out() {
         .execute_batch("PRAGMA locking_mode=NORMAL; SELECT * FROM t")
         .unwrap();
     let source = Source::open(&path).unwrap();
+    connection.busy_timeout(std::time::Duration::ZERO).unwrap();
     let busy = connection
         .execute_batch("INSERT INTO t VALUES (2)")
         .unwrap_err();
