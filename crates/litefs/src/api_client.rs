@@ -1,8 +1,9 @@
 //! A client of a node's API.
 
+use std::error::Error;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use ltx::Pos;
 use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
@@ -89,7 +90,8 @@ impl ApiClient {
 
     /// The answer, unless it is a refusal.
     async fn accepted(&self, answer: reqwest::Result<Response>) -> anyhow::Result<Response> {
-        let answer = answer.with_context(|| format!("no answer from {}", self.base))?;
+        let answer = answer
+            .map_err(|error| anyhow!("no answer from {}: {}", self.base, root_cause(&error)))?;
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);
@@ -105,6 +107,15 @@ impl ApiClient {
             status.as_u16()
         ))
     }
+}
+
+/// What the system or the peer did: the errors around it only say that there was a request.
+pub(crate) fn root_cause(error: &reqwest::Error) -> &(dyn Error + 'static) {
+    let mut cause: &(dyn Error + 'static) = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause
 }
 
 /// The first line of a refusal.

@@ -58,8 +58,22 @@ impl Import {
         }
     }
 
-    /// Adds bytes of the database file.
+    /// Adds bytes of the database file. Refuses what does not begin as a database does.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let begun = self.spool.len();
+        if let Some(magic) = usize::try_from(begun)
+            .ok()
+            .and_then(|begun| header::MAGIC.get(begun..))
+        {
+            let compared = magic.len().min(bytes.len());
+            if magic[..compared] != bytes[..compared] {
+                let reason = "it does not begin with the magic of a SQLite database".into();
+                return Err(Error::NotADatabase {
+                    db: self.db.clone(),
+                    reason,
+                });
+            }
+        }
         self.spool.write_all(bytes).map_err(|source| Error::Io {
             what: format!("database {}: receive an import", self.db),
             source,

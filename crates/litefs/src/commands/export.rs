@@ -5,13 +5,13 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use reqwest::Response;
 use sqlite::header::DatabaseHeader;
 use tokio::fs::{self, File};
 use tokio::io::AsyncWriteExt as _;
 
-use crate::api_client::ApiClient;
+use crate::api_client::{ApiClient, root_cause};
 use crate::cli::Transfer;
 use crate::signals;
 
@@ -58,7 +58,8 @@ async fn receive(mut answer: Response, path: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("create {}", path.display()))?;
     let mut start = Vec::with_capacity(DatabaseHeader::SIZE);
     let mut received = 0;
-    while let Some(chunk) = answer.chunk().await.context("the export broke off")? {
+    let broke_off = |error| anyhow!("the export broke off: {}", root_cause(&error));
+    while let Some(chunk) = answer.chunk().await.map_err(broke_off)? {
         let missing = DatabaseHeader::SIZE - start.len();
         start.extend_from_slice(&chunk[..chunk.len().min(missing)]);
         file.write_all(&chunk)

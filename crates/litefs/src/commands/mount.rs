@@ -45,7 +45,10 @@ async fn mount(args: &MountArgs) -> anyhow::Result<ExitCode> {
     say(&format!("{}\n", version::line()));
     warn_of_cloud_token();
     let exit_on_error = config.exit_on_error;
-    let mounting = Mounting { clear_stale: !args.skip_unmount, debug: config.fuse.debug || args.fuse_debug };
+    let mounting = Mounting {
+        clear_stale: !args.skip_unmount,
+        debug: config.fuse.debug || args.fuse_debug,
+    };
     let mut node = Node::new(config, mounting);
     let outcome = stay(&mut node, exit_on_error, &shutdown).await;
     if let Err(error) = &outcome {
@@ -91,6 +94,8 @@ fn verbosity(args: &MountArgs, config: &Config) -> Verbosity {
 /// LiteFS makes backups as soon as this variable is set.
 fn warn_of_cloud_token() {
     if std::env::var("LITEFS_CLOUD_TOKEN").is_ok_and(|token| !token.trim().is_empty()) {
-        tracing::warn!("LITEFS_CLOUD_TOKEN is set, but this build makes no backups to LiteFS Cloud");
+        tracing::warn!(
+            "LITEFS_CLOUD_TOKEN is set, but this build makes no backups to LiteFS Cloud"
+        );
     }
 }

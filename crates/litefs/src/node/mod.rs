@@ -47,11 +47,11 @@ pub(crate) struct Node {
 
 impl Node {
     /// A node of which nothing is up.
-    pub(crate) fn new(config: Config, fuse_debug: bool) -> Node {
+    pub(crate) fn new(config: Config, mounting: Mounting) -> Node {
         let cancel = CancellationToken::new();
         Node {
             config,
-            fuse_debug,
+            mounting,
             cancel,
             store: None,
             mount: None,
@@ -148,7 +148,6 @@ impl Node {
             dir: self.config.fuse.dir.clone(),
             allow_other: self.config.fuse.allow_other,
             passthrough: self.config.fuse.passthrough,
-            clear_stale: true,
             clear_stale: self.mounting.clear_stale,
             debug: self.mounting.debug,
         };

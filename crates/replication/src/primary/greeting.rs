@@ -65,19 +65,22 @@ pub(crate) fn hello(introduction: &Introduction, config: &ServerConfig) -> proto
     }
 }
 
-/// Receives the replica's hello and checks it.
+/// Receives the replica's hello and checks it, and whether this node is the primary.
 pub(crate) async fn receive(
     incoming: &mut Streaming<ReplicaMessage>,
-    ours: &Introduction,
+    store: &Store,
+    config: &ServerConfig,
 ) -> Result<Greeting, Error> {
-    tokio::time::timeout(HELLO_TIME, receive_hello(incoming, ours))
+    let ours = introduction(store, config);
+    tokio::time::timeout(HELLO_TIME, receive_hello(incoming, store, ours))
         .await
         .unwrap_or(Err(Error::Silent(HELLO_TIME)))
 }
 
 async fn receive_hello(
     incoming: &mut Streaming<ReplicaMessage>,
-    ours: &Introduction,
+    store: &Store,
+    mut ours: Introduction,
 ) -> Result<Greeting, Error> {
     let mut hello = match next(incoming).await? {
         Message::Hello(hello) => hello,
@@ -105,6 +108,7 @@ async fn receive_hello(
     }
     let databases = list.databases;
     Ok(Greeting {
+        ours,
         peer,
         filter,
         databases,

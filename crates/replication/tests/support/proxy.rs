@@ -79,9 +79,8 @@ async fn pass(
     mut to: impl AsyncWrite + Unpin,
     mut mode: watch::Receiver<Mode>,
 ) {
-    mode.borrow_and_update();
+    let mut silent = *mode.borrow_and_update() == Mode::Silent;
     let mut buffer = vec![0; 64 * 1024];
-    let mut silent = false;
     loop {
         tokio::select! {
             biased;

@@ -79,22 +79,14 @@ impl Statuses {
 
 impl NodeStatus {
     fn take(&mut self, info: Result<NodeInfo, String>, now: Instant) {
-        let elapsed = self
-            .at
-            .map(|at| (now - at).as_secs_f64())
-            .filter(|&elapsed| elapsed > 0.0);
+        // Since an answer that counted from the same start; a database that was not in it had nothing.
+        let elapsed = self.at.map(|at| (now - at).as_secs_f64());
+        let elapsed = elapsed.filter(|&elapsed| elapsed > 0.0);
         let old = self.info.as_ref().map_or(&[][..], |info| &info.databases);
         let rate = |database: &DatabaseInfo| {
-            let before = old
-                .iter()
-                .find(|old| old.name == database.name)
-                .map(transactions);
-            match (before, elapsed) {
-                (Some(before), Some(elapsed)) => {
-                    transactions(database).saturating_sub(before) as f64 / elapsed
-                }
-                _ => 0.0,
-            }
+            let before = old.iter().find(|old| old.name == database.name);
+            let since = transactions(database).saturating_sub(before.map_or(0, transactions));
+            elapsed.map_or(0.0, |elapsed| since as f64 / elapsed)
         };
         self.rates = info.as_ref().map_or_else(
             |_| Vec::new(),
@@ -258,6 +250,20 @@ mod tests {
             start + Duration::from_secs(3),
         );
         assert_eq!(node.rates, [0.0]);
+    }
+
+    #[test]
+    fn a_new_database_counts_from_zero() {
+        let mut node = node();
+        let start = Instant::now();
+        let mut empty = info("primary", 0, Some(0));
+        empty.databases.clear();
+        node.take(Ok(empty), start);
+        node.take(
+            Ok(info("primary", 6, Some(0))),
+            start + Duration::from_secs(2),
+        );
+        assert_eq!(node.rates, [3.0]);
     }
 
     #[test]

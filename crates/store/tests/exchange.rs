@@ -1,0 +1,482 @@
+//! Two stores without FUSE and network: what one has is applied to the other. Database files are made by SQLite.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ltx::{Pos, TxId};
+use store::testing::DirectMount;
+use store::{
+    Database, DbName, Epoch, Error, ErrorKind, FileKind, NextLtx, Role, SnapshotReason, Store,
+    StoreConfig,
+};
+use tempfile::TempDir;
+
+/// A node: its data directory and, while it runs, its store.
+struct Node {
+    dir: TempDir,
+    store: Option<Arc<Store>>,
+}
+
+const PRIMARY: fn() -> Role = || Role::Primary {
+    epoch: Epoch::new(1),
+};
+const REPLICA: fn() -> Role = || Role::Replica { primary: None };
+
+impl Node {
+    fn start(role: Role) -> Node {
+        let mut node = Node {
+            dir: tempfile::tempdir().unwrap(),
+            store: None,
+        };
+        node.open(role);
+        node
+    }
+
+    fn open(&mut self, role: Role) {
+        let store = Store::open(StoreConfig::new(self.dir.path().join("data")), role).unwrap();
+        store.attach_mount(Arc::new(DirectMount::new(store.data_dir().clone())));
+        self.store = Some(store);
+    }
+
+    fn store(&self) -> &Arc<Store> {
+        self.store.as_ref().unwrap()
+    }
+
+    fn db(&self) -> Arc<Database> {
+        self.store().database(&name()).unwrap()
+    }
+
+    /// Clean stop and start.
+    fn restart(&mut self, role: Role) {
+        self.store().leave_mount();
+        self.store().close();
+        self.store = None;
+        self.open(role);
+    }
+
+    /// The process dies: nothing is saved. (The directory lock goes with the store.)
+    fn crash(&mut self, role: Role) {
+        let data = self.dir.path().join("data");
+        let copy = self.dir.path().join("copy");
+        copy_tree(&data, &copy);
+        self.store().leave_mount();
+        self.store().close();
+        self.store = None;
+        std::fs::remove_dir_all(&data).unwrap();
+        std::fs::rename(&copy, &data).unwrap();
+        self.open(role);
+    }
+
+    fn backing(&self, kind: FileKind) -> PathBuf {
+        self.store().data_dir().database(&name()).file(kind)
+    }
+
+    fn export(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.db()
+            .snapshot()
+            .unwrap()
+            .write_database(&mut bytes)
+            .unwrap();
+        bytes
+    }
+
+    fn import(&self, image: &[u8]) -> Result<Pos, Error> {
+        let mut import = self.store().begin_import(&name())?;
+        for chunk in image.chunks(10_000) {
+            import.write(chunk)?;
+        }
+        import.commit()
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+fn name() -> DbName {
+    DbName::new("app.db").unwrap()
+}
+
+/// A database file with `rows` rows.
+fn image(journal_mode: &str, page_size: u32, rows: u32) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image");
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection
+        .pragma_update(None, "page_size", page_size)
+        .unwrap();
+    connection
+        .pragma_update(None, "journal_mode", journal_mode)
+        .unwrap();
+    connection
+        .execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, v BLOB)")
+        .unwrap();
+    for id in 0..rows {
+        connection
+            .execute("INSERT INTO t VALUES (?1, randomblob(700))", [id])
+            .unwrap();
+    }
+    drop(connection);
+    std::fs::read(&path).unwrap()
+}
+
+/// Rows of a database file, after a check of its integrity.
+fn rows(image: &[u8]) -> u32 {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image");
+    std::fs::write(&path, image).unwrap();
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let integrity: String = connection
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(integrity, "ok");
+    connection
+        .query_row("SELECT count(*) FROM t", [], |row| row.get(0))
+        .unwrap()
+}
+
+/// Sends what the replica lacks, as the stream does. Returns how many snapshots it took.
+fn sync(primary: &Node, replica: &Node) -> u32 {
+    let source = primary.db();
+    let target = replica
+        .store()
+        .replica_database(&name(), source.incarnation())
+        .unwrap();
+    let mut snapshots = 0;
+    loop {
+        let mut incoming = target.incoming();
+        match source.next_after(target.pos()) {
+            NextLtx::UpToDate => return snapshots,
+            NextLtx::File(file) => {
+                let mut bytes = Vec::new();
+                std::io::Read::read_to_end(&mut file.open().unwrap(), &mut bytes).unwrap();
+                incoming.write(&bytes).unwrap();
+            }
+            NextLtx::Snapshot(_) => {
+                snapshots += 1;
+                let mut bytes = Vec::new();
+                source.snapshot().unwrap().write_ltx(&mut bytes).unwrap();
+                incoming.write(&bytes).unwrap();
+            }
+        }
+        target.apply(incoming).unwrap();
+    }
+}
+
+fn assert_equal(primary: &Node, replica: &Node) {
+    assert_eq!(primary.db().pos(), replica.db().pos());
+    assert!(primary.export() == replica.export(), "the exports differ");
+}
+
+#[test]
+fn an_import_arrives_byte_for_byte_in_each_mode_and_page_size() {
+    for (journal_mode, page_size) in [
+        ("delete", 4096),
+        ("wal", 4096),
+        ("wal", 512),
+        ("delete", 65536),
+    ] {
+        let (primary, replica) = (Node::start(PRIMARY()), Node::start(REPLICA()));
+        let file = image(journal_mode, page_size, 300);
+        assert_eq!(primary.import(&file).unwrap().txid, TxId::new(1));
+        assert!(primary.export() == file, "{journal_mode} {page_size}");
+        assert_eq!(
+            sync(&primary, &replica),
+            0,
+            "the log still begins at TXID 1"
+        );
+        assert_equal(&primary, &replica);
+        assert_eq!(rows(&replica.export()), 300);
+    }
+}
+
+#[test]
+fn a_second_import_replaces_the_content_as_one_transaction() {
+    for journal_mode in ["delete", "wal"] {
+        let (primary, replica) = (Node::start(PRIMARY()), Node::start(REPLICA()));
+        primary.import(&image(journal_mode, 4096, 50)).unwrap();
+        sync(&primary, &replica);
+        let pos = primary.import(&image(journal_mode, 4096, 400)).unwrap();
+        assert_eq!(pos.txid, TxId::new(2));
+        assert_eq!(sync(&primary, &replica), 0);
+        assert_equal(&primary, &replica);
+        assert_eq!(rows(&replica.export()), 400);
+        // And back: the database shrinks.
+        primary.import(&image(journal_mode, 4096, 3)).unwrap();
+        sync(&primary, &replica);
+        assert_equal(&primary, &replica);
+        assert_eq!(rows(&replica.export()), 3);
+    }
+}
+
+#[test]
+fn an_import_with_another_page_size_replaces_the_database() {
+    for journal_mode in ["delete", "wal"] {
+        let (primary, replica) = (Node::start(PRIMARY()), Node::start(REPLICA()));
+        primary.import(&image(journal_mode, 4096, 50)).unwrap();
+        sync(&primary, &replica);
+        primary.import(&image(journal_mode, 1024, 60)).unwrap();
+        sync(&primary, &replica);
+        assert_equal(&primary, &replica);
+        assert_eq!(rows(&replica.export()), 60);
+        assert_eq!(primary.db().status().page_size, Some(1024));
+    }
+}
+
+#[test]
+fn what_is_not_a_database_is_refused_and_changes_nothing() {
+    let primary = Node::start(PRIMARY());
+    let good = image("delete", 4096, 20);
+    let pos = primary.import(&good).unwrap();
+    let mut bad_page_size = good.clone();
+    bad_page_size[16..18].copy_from_slice(&1000u16.to_be_bytes());
+    let cases: [(&str, &[u8], &str); 5] = [
+        ("empty", b"", "0 bytes long"),
+        (
+            "text",
+            b"hello, this is not a database but a text of some length",
+            "magic",
+        ),
+        ("short", &good[..60], "60 bytes long"),
+        ("page size", &bad_page_size, "page size"),
+        ("cut off", &good[..good.len() - 4096], "were received"),
+    ];
+    for (what, bytes, expected) in cases {
+        let error = primary.import(bytes).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BadInput, "{what}: {error}");
+        assert!(
+            error.chain().contains(expected),
+            "{what}: {}",
+            error.chain()
+        );
+    }
+    assert_eq!(primary.db().pos(), pos);
+    assert!(primary.export() == good);
+    let replica = Node::start(REPLICA());
+    assert_eq!(
+        replica.import(&good).unwrap_err().kind(),
+        ErrorKind::NotPrimary
+    );
+    assert_eq!(replica.store().databases().len(), 0);
+}
+
+#[test]
+fn a_clean_restart_keeps_the_position_without_a_new_transaction() {
+    for journal_mode in ["delete", "wal"] {
+        let (mut primary, mut replica) = (Node::start(PRIMARY()), Node::start(REPLICA()));
+        primary.import(&image(journal_mode, 4096, 50)).unwrap();
+        sync(&primary, &replica);
+        let pos = primary.import(&image(journal_mode, 4096, 80)).unwrap();
+        sync(&primary, &replica);
+        primary.restart(PRIMARY());
+        replica.restart(REPLICA());
+        assert_eq!((primary.db().pos(), replica.db().pos()), (pos, pos));
+        primary.import(&image(journal_mode, 4096, 90)).unwrap();
+        assert_eq!(sync(&primary, &replica), 0);
+        assert_equal(&primary, &replica);
+    }
+}
+
+#[test]
+fn a_crash_keeps_the_position_too() {
+    for journal_mode in ["delete", "wal"] {
+        let (mut primary, mut replica) = (Node::start(PRIMARY()), Node::start(REPLICA()));
+        primary.import(&image(journal_mode, 4096, 50)).unwrap();
+        sync(&primary, &replica);
+        let pos = primary.import(&image(journal_mode, 4096, 80)).unwrap();
+        sync(&primary, &replica);
+        primary.crash(PRIMARY());
+        replica.crash(REPLICA());
+        assert_eq!((primary.db().pos(), replica.db().pos()), (pos, pos));
+        assert_equal(&primary, &replica);
+    }
+}
+
+#[test]
+fn content_that_is_not_that_of_the_log_wins_on_the_primary_and_loses_on_a_replica() {
+    let (mut primary, mut replica) = (Node::start(PRIMARY()), Node::start(REPLICA()));
+    let older = image("delete", 4096, 50);
+    primary.import(&older).unwrap();
+    sync(&primary, &replica);
+    let newer = image("delete", 4096, 70);
+    for node in [&mut primary, &mut replica] {
+        node.store().leave_mount();
+        node.store().close();
+        let database = node.backing(FileKind::Database);
+        node.store = None;
+        std::fs::write(database, &newer).unwrap();
+    }
+    primary.open(PRIMARY());
+    replica.open(REPLICA());
+    assert_eq!(primary.db().pos().txid, TxId::new(2));
+    assert!(primary.export() == newer);
+    assert_eq!(replica.db().pos().txid, TxId::new(1));
+    assert!(
+        replica.export() == older,
+        "a replica repairs itself from its log"
+    );
+    sync(&primary, &replica);
+    assert_equal(&primary, &replica);
+}
+
+#[test]
+fn a_transaction_that_was_stored_and_not_applied_is_applied_at_the_start() {
+    let (primary, mut replica) = (Node::start(PRIMARY()), Node::start(REPLICA()));
+    primary.import(&image("delete", 4096, 50)).unwrap();
+    sync(&primary, &replica);
+    let before = std::fs::read(replica.backing(FileKind::Database)).unwrap();
+    primary.import(&image("delete", 4096, 300)).unwrap();
+    sync(&primary, &replica);
+    let after = replica.db().pos();
+    // As if the process had died between the two, or in the middle of the second.
+    let torn = {
+        let now = std::fs::read(replica.backing(FileKind::Database)).unwrap();
+        let mut torn = before.clone();
+        torn[4096..8192].copy_from_slice(&now[4096..8192]);
+        torn
+    };
+    for content in [before, torn] {
+        replica.store().leave_mount();
+        replica.store().close();
+        let database = replica.backing(FileKind::Database);
+        replica.store = None;
+        std::fs::write(database, content).unwrap();
+        replica.open(REPLICA());
+        assert_eq!(replica.db().pos(), after);
+        assert_equal(&primary, &replica);
+    }
+}
+
+#[test]
+fn what_does_not_follow_or_is_damaged_is_refused_and_changes_nothing() {
+    let (primary, replica) = (Node::start(PRIMARY()), Node::start(REPLICA()));
+    primary.import(&image("wal", 4096, 50)).unwrap();
+    sync(&primary, &replica);
+    primary.import(&image("wal", 4096, 60)).unwrap();
+    primary.import(&image("wal", 4096, 70)).unwrap();
+    let before = (replica.db().pos(), replica.export());
+    let NextLtx::File(second) = primary.db().next_after(before.0) else {
+        panic!("a file follows")
+    };
+    let NextLtx::File(third) = primary.db().next_after(second.post_pos()) else {
+        panic!("a file follows")
+    };
+    let read = |file: &store::LtxFile| {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut file.open().unwrap(), &mut bytes).unwrap();
+        bytes
+    };
+    let apply = |bytes: &[u8]| {
+        let mut incoming = replica.db().incoming();
+        incoming.write(bytes).unwrap();
+        replica.db().apply(incoming)
+    };
+    assert!(matches!(
+        apply(&read(&third)),
+        Err(Error::PositionMismatch { .. })
+    ));
+    let mut damaged = read(&second);
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 0x10;
+    assert!(matches!(apply(&damaged), Err(Error::Ltx { .. })));
+    let whole = read(&second);
+    assert!(matches!(
+        apply(&whole[..whole.len() - 1]),
+        Err(Error::Ltx { .. })
+    ));
+    assert!(matches!(apply(b""), Err(Error::Ltx { .. })));
+    assert_eq!(replica.db().pos(), before.0);
+    assert!(replica.export() == before.1);
+    assert_eq!(apply(&whole).unwrap(), second.post_pos());
+}
+
+#[test]
+fn another_history_is_answered_with_a_snapshot() {
+    let (primary, replica, other) = (
+        Node::start(PRIMARY()),
+        Node::start(REPLICA()),
+        Node::start(PRIMARY()),
+    );
+    other.import(&image("wal", 4096, 10)).unwrap();
+    other.import(&image("wal", 4096, 20)).unwrap();
+    sync(&other, &replica);
+    primary.import(&image("wal", 4096, 30)).unwrap();
+    primary.import(&image("wal", 4096, 40)).unwrap();
+    // The same incarnation, as after a fork: the position alone tells.
+    let incarnation = replica.db().incarnation();
+    let fork = primary.db().next_after(replica.db().pos());
+    assert!(
+        matches!(fork, NextLtx::Snapshot(SnapshotReason::Diverged)),
+        "{fork:?}"
+    );
+    let mut bytes = Vec::new();
+    primary
+        .db()
+        .snapshot()
+        .unwrap()
+        .write_ltx(&mut bytes)
+        .unwrap();
+    let target = replica
+        .store()
+        .replica_database(&name(), incarnation)
+        .unwrap();
+    let mut incoming = target.incoming();
+    incoming.write(&bytes).unwrap();
+    target.apply(incoming).unwrap();
+    assert_equal(&primary, &replica);
+    assert_eq!(rows(&replica.export()), 40);
+}
+
+#[test]
+fn a_deleted_database_goes_aside_and_a_new_one_is_another_incarnation() {
+    let (primary, replica) = (Node::start(PRIMARY()), Node::start(REPLICA()));
+    primary.import(&image("wal", 4096, 10)).unwrap();
+    sync(&primary, &replica);
+    let first = primary.db().incarnation();
+    primary.store().unlink_database(&name()).unwrap();
+    assert!(primary.store().database(&name()).is_none());
+    primary.import(&image("delete", 1024, 20)).unwrap();
+    assert_ne!(primary.db().incarnation(), first);
+    sync(&primary, &replica);
+    assert_equal(&primary, &replica);
+    assert_eq!(rows(&replica.export()), 20);
+    for node in [&primary, &replica] {
+        let aside: Vec<_> = std::fs::read_dir(node.store().data_dir().aside())
+            .unwrap()
+            .collect();
+        assert_eq!(aside.len(), 1);
+    }
+}
+
+#[test]
+fn a_directory_that_is_not_ours_is_refused_with_the_reason() {
+    let node = Node::start(PRIMARY());
+    let again = Store::open(StoreConfig::new(node.dir.path().join("data")), PRIMARY())
+        .err()
+        .unwrap();
+    assert!(
+        again
+            .to_string()
+            .contains("in use by another litefs process"),
+        "{again}"
+    );
+    let file = node.dir.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    let not_a_directory = Store::open(StoreConfig::new(&file), PRIMARY())
+        .err()
+        .unwrap();
+    assert!(
+        not_a_directory.to_string().contains("is not a directory"),
+        "{not_a_directory}"
+    );
+}
