@@ -47,6 +47,10 @@ fn describe() {
         "litefs_lag_seconds",
         "How far this node is behind the primary; 2147483.647 if never in sync."
     );
+    describe_counter!(
+        "litefs_fuse_requests_total",
+        "Requests that the kernel sent to the mount, by kind."
+    );
     describe_gauge!("litefs_db_txid", "Last transaction captured or applied.");
     describe_counter!(
         "litefs_db_database_write_count",
@@ -96,6 +100,9 @@ fn record_node(api: &Api) {
         Lag::NeverSynced => f64::from(NEVER_SYNCED_MS) / 1000.0,
         Lag::Behind(lag) => lag.as_secs_f64(),
     });
+    for (op, count) in (api.config.fuse_requests)() {
+        counter!("litefs_fuse_requests_total", "op" => op).absolute(count);
+    }
 }
 
 fn record_database(status: &DatabaseStatus) {

@@ -55,7 +55,6 @@ fn chunk(database: &str) -> Chunk {
 async fn what_breaks_the_protocol_ends_the_connection_and_has_no_effect() {
     let replica = replica().await;
     let before = (replica.pos("a.db"), replica.content("a.db"));
-    let mut primary = FakePrimary::start().await;
     let database = |name: &str| DatabaseState {
         name: name.to_owned(),
         ..Default::default()
@@ -129,6 +128,8 @@ async fn what_breaks_the_protocol_ends_the_connection_and_has_no_effect() {
         ),
     ];
     for (what, messages) in cases {
+        // A new one each time: the replica comes back to the one that misbehaved.
+        let mut primary = FakePrimary::start().await;
         let (following, mut connected) = accepted(&replica, &mut primary).await;
         for message in messages {
             connected.say(message);
@@ -190,6 +191,7 @@ async fn what_cannot_be_applied_is_reported_and_asked_for_again() {
     let (incarnation, pos) = (database.incarnation().get(), database.pos());
     let mut primary = FakePrimary::start().await;
     let (following, mut connected) = accepted(&replica, &mut primary).await;
+    connected.keep_alive();
     for round in 0..3 {
         let mut bad = Chunk {
             round,

@@ -160,6 +160,7 @@ fn config(store: Arc<Store>) -> ApiConfig {
         version: "1.2.3".to_owned(),
         replicas: Arc::new(move || vec![replica.clone()]),
         stream_state: Arc::new(|| "connected to db1".to_owned()),
+        fuse_requests: Arc::new(Vec::new),
     }
 }
 

@@ -16,12 +16,16 @@ use crate::commands::version;
 use crate::config::Config;
 use crate::host;
 
+/// Counts the requests of the mount, by kind.
+pub(super) type FuseRequests = Arc<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
+
 /// Serves until `cancel` is cancelled. `following` is how a replica stands with its primary.
 pub(super) fn serve(
     listener: TcpListener,
     config: &Config,
     store: Arc<Store>,
     following: Option<watch::Receiver<FollowState>>,
+    fuse_requests: FuseRequests,
     cancel: CancellationToken,
 ) -> JoinHandle<std::io::Result<()>> {
     let hostname = host::hostname();
@@ -38,6 +42,7 @@ pub(super) fn serve(
         version: version::number().to_owned(),
         replicas: Arc::new(move || summaries(&replicas)),
         stream_state: Arc::new(move || stream_state(following.as_ref())),
+        fuse_requests,
     });
     let app = api
         .merge(stream)

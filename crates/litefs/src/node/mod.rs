@@ -72,7 +72,9 @@ impl Node {
             return Ok(());
         }
         self.found(&store, &standing).await?;
-        self.mount = Some(self.mount(&store).await?);
+        let mount = self.mount(&store).await?;
+        let fuse_requests = Arc::new(mount.request_counter());
+        self.mount = Some(mount);
         if shutdown.is_cancelled() {
             return Ok(());
         }
@@ -95,6 +97,7 @@ impl Node {
             &self.config,
             store,
             state,
+            fuse_requests,
             self.cancel.clone(),
         ));
         tokio::select! {

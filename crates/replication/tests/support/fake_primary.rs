@@ -2,7 +2,7 @@
 
 use replication::proto::primary_message::Message;
 use replication::proto::replication_server::{Replication, ReplicationServer};
-use replication::proto::{Hello, PrimaryMessage, ReplicaMessage, replica_message};
+use replication::proto::{self, Hello, PrimaryMessage, ReplicaMessage, replica_message};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
@@ -76,6 +76,27 @@ pub fn hello() -> Hello {
 }
 
 impl Connected {
+    /// Sends heartbeats until the stream is dropped.
+    pub fn keep_alive(&self) {
+        let send = self.send.downgrade();
+        tokio::spawn(async move {
+            let mut tick = tokio::time::interval(super::node::HEARTBEAT);
+            loop {
+                tick.tick().await;
+                let Some(send) = send.upgrade() else { return };
+                let heartbeat = Message::Heartbeat(proto::Heartbeat::default());
+                if send
+                    .send(Ok(PrimaryMessage {
+                        message: Some(heartbeat),
+                    }))
+                    .is_err()
+                {
+                    return;
+                }
+            }
+        });
+    }
+
     /// Sends a message. If the replica has hung up that shows in what it does next.
     pub fn say(&self, message: Message) {
         let _ = self.send.send(Ok(PrimaryMessage {

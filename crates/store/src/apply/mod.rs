@@ -140,12 +140,15 @@ impl Core {
             checksum: verified.trailer.post_apply_checksum,
         };
         let transactions = pos.txid.get().saturating_sub(self.pos().txid.get()).max(1);
-        self.shared
-            .counters
-            .applied
-            .fetch_add(transactions, Ordering::Relaxed);
-        let lag_ms = (unix_ms() - verified.header.timestamp_ms).max(0);
-        self.shared.update(|state| state.lag_ms = lag_ms);
+        let counters = &self.shared.counters;
+        if self.env().is_replica() {
+            counters.applied.fetch_add(transactions, Ordering::Relaxed);
+            let lag_ms = (unix_ms() - verified.header.timestamp_ms).max(0);
+            self.shared.update(|state| state.lag_ms = lag_ms);
+        } else {
+            // An import.
+            counters.commits.fetch_add(transactions, Ordering::Relaxed);
+        }
         self.moved_to(pos, verified.header.timestamp_ms);
         self.checkpoint_if_due();
     }

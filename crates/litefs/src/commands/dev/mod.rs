@@ -41,6 +41,9 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     let outcome = supervise(&mut cluster, &home, args.load, &shutdown).await;
     if let Err(error) = &outcome {
         complain(error);
+        if !home.is_temporary() {
+            eprintln!("The logs of the nodes are in {}.", home.path().display());
+        }
     } else if shutdown.is_cancelled() {
         say("stopping the nodes\n");
     }

@@ -128,12 +128,11 @@ impl Node {
                 Err(self.failure(status))
             }
             Err(_) => {
-                let log = self.log();
+                let seconds = START.as_secs();
+                let said = self.last_words();
                 Err(anyhow!(
-                    "{} is not ready after {} s; see {}",
-                    self.name,
-                    START.as_secs(),
-                    log.display()
+                    "{} is not ready after {seconds} s: {said}",
+                    self.name
                 ))
             }
         }
@@ -147,16 +146,21 @@ impl Node {
         }
     }
 
-    /// The last error in its log, or its status if there is none.
+    /// Why it ended: what it said, and how it ended if that is not its own doing.
     fn failure(&self, status: Option<ExitStatus>) -> anyhow::Error {
+        let (name, said) = (&self.name, self.last_words());
+        match status.filter(|status| status.code().is_none()) {
+            Some(status) => anyhow!("{name} ended with {status}; it said last: {said}"),
+            None => anyhow!("{name} ended: {said}"),
+        }
+    }
+
+    /// The last error in its log, which may have several lines; if there is none, its last line.
+    fn last_words(&self) -> String {
         let log = fs::read_to_string(self.log()).unwrap_or_default();
-        let said = log
-            .rsplit_once("ERROR: ")
-            .map(|(_, text)| text.trim_end().to_owned());
-        let how = said
-            .or_else(|| Some(status?.to_string()))
-            .unwrap_or_else(|| "for an unknown reason".to_owned());
-        anyhow!("{} ended: {how}; see {}", self.name, self.log().display())
+        let error = log.rsplit_once("ERROR: ").map(|(_, text)| text.trim_end());
+        let said = error.or_else(|| log.lines().last()).unwrap_or("nothing");
+        said.to_owned()
     }
 
     /// Asks the process to stop, waits for that, and makes sure that it is gone and its mount too.
@@ -164,11 +168,7 @@ impl Node {
         if let Some(running) = self.running.take() {
             running.process.signal(Signal::SIGTERM);
             if timeout(STOP, running.process.ended()).await.is_err() {
-                eprintln!(
-                    "{} does not stop, killing it; see {}",
-                    self.name,
-                    self.log().display()
-                );
+                eprintln!("{} does not stop, killing it", self.name);
                 running.process.signal(Signal::SIGKILL);
                 // A process that holds its own mount can outlive even this.
                 mounts::unmount(&self.mount());
