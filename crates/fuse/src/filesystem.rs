@@ -15,7 +15,7 @@ use fuser::{
 };
 use store::{FileKind, MountName, Refusal};
 
-use crate::attr::{NO_TTL, TTL};
+use crate::attr::TTL;
 use crate::errno::{of_io, of_refusal};
 use crate::handle::{Content, Handle};
 use crate::inode::Node;
@@ -132,7 +132,8 @@ impl Filesystem for Adapter {
         self.run(Op::Getattr, request, format_args!("getattr {ino}"), || {
             if ino == INodeNo::ROOT {
                 return match self.tree.root_attr() {
-                    Ok(attr) => reply.attr(&NO_TTL, &attr),
+                    // With default_permissions the kernel looks at them for each path.
+                    Ok(attr) => reply.attr(&TTL, &attr),
                     Err(error) => reply.error(of_io(&error)),
                 };
             }

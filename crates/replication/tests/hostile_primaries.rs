@@ -195,7 +195,7 @@ async fn what_cannot_be_applied_is_reported_and_asked_for_again() {
     for round in 0..3 {
         let mut bad = Chunk {
             round,
-            transfer: round + 1,
+            transfer: 2 * round + 1,
             ..chunk("a.db")
         };
         bad.head.as_mut().unwrap().incarnation = incarnation;
@@ -214,7 +214,7 @@ async fn what_cannot_be_applied_is_reported_and_asked_for_again() {
         // Pieces that were on their way are discarded, without harm.
         let late = Chunk {
             round,
-            transfer: round + 2,
+            transfer: 2 * round + 2,
             ..chunk("a.db")
         };
         connected.say(Message::Chunk(late));

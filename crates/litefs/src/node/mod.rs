@@ -161,7 +161,7 @@ impl Node {
     }
 
     fn follow(&mut self, store: &Arc<Store>, primary: PrimaryInfo) {
-        tracing::info!(url = primary.advertise_url, "following the primary");
+        tracing::debug!(url = primary.advertise_url, "the lease names the primary");
         let delay = self.config.lease.reconnect_delay;
         let config = FollowConfig {
             filter: self.config.lease.databases.clone(),
