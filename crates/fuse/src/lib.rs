@@ -24,6 +24,7 @@ mod listing;
 mod mount;
 mod open;
 mod requests;
+mod revoke;
 mod setattr;
 mod synthetic;
 mod tree;

@@ -146,10 +146,14 @@ impl Mount {
         move || requests.totals()
     }
 
-    /// Ends the mount. Waits a while for applications to close their files; then it is detached: they keep what they
-    /// have open, and nobody can open anything new.
+    /// Ends the mount. Waits a while for applications to close their files; then their handles are revoked and the
+    /// mount is detached.
     pub fn unmount(mut self) -> Result<(), Error> {
-        self.store.leave_mount();
+        // On the primary what applications commit until they close their files is captured as ever; what was opened
+        // for that closes with them.
+        if !self.store.role().is_primary() {
+            self.store.leave_mount();
+        }
         let fault = |errno: Errno| Error::Unmount {
             dir: self.dir.clone(),
             source: errno.into(),
@@ -173,7 +177,8 @@ impl Mount {
                     std::thread::sleep(RETRY);
                 }
                 Err(Errno::EBUSY) => {
-                    tracing::warn!(dir = %self.dir.display(), "applications still have files open: detaching the mount");
+                    self.store.leave_mount();
+                    self.revoke();
                     umount2(&self.dir, MntFlags::MNT_DETACH).map_err(fault)?;
                     // Their handles keep the session alive; it ends with the process.
                     std::mem::forget(self.session.take());
@@ -183,6 +188,17 @@ impl Mount {
             }
         }
         self.end_session()
+    }
+
+    /// Nobody shall commit to a database that is not replicated any more.
+    fn revoke(&self) {
+        let open = self.tree.open_names();
+        tracing::warn!(dir = %self.dir.display(), ?open,
+            "applications still have files open: their handles fail from now on");
+        let failed = crate::revoke::revoke_open_files(&self.tree, &self.dir);
+        if !failed.is_empty() {
+            tracing::error!(files = ?failed, "could not be taken away: what is committed there now is not replicated before the next start");
+        }
     }
 
     fn end_session(&mut self) -> Result<(), Error> {

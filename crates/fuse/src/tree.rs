@@ -23,6 +23,8 @@ pub(crate) struct Tree {
     pub(crate) handles: Handles,
     /// Whether passthrough may be used. Turned off for good when the kernel refuses a backing file.
     pub(crate) passthrough: AtomicBool,
+    /// Files are to be taken away from those who have them open.
+    pub(crate) revoking: AtomicBool,
     names: Mutex<Names>,
     next_ino: AtomicU64,
     /// Directories of databases with entries that changed since they were synced.
@@ -42,6 +44,7 @@ impl Tree {
             store,
             handles: Handles::default(),
             passthrough: AtomicBool::new(passthrough),
+            revoking: AtomicBool::new(false),
             names: Mutex::default(),
             next_ino: AtomicU64::new(INodeNo::ROOT.0 + 1),
             unsynced: Mutex::default(),
@@ -139,6 +142,16 @@ impl Tree {
         }
     }
 
+    /// Names of files that have handles.
+    pub(crate) fn open_names(&self) -> Vec<String> {
+        let names = self.names.lock();
+        let open = names
+            .by_name
+            .iter()
+            .filter(|(_, inode)| inode.open.lock().handles > 0);
+        open.map(|(name, _)| name.clone()).collect()
+    }
+
     /// FORGET: an inode without a name that the kernel does not know any more is gone.
     pub(crate) fn forget(&self, ino: u64, times: u64) {
         let mut names = self.names.lock();
@@ -163,7 +176,11 @@ impl Tree {
     pub(crate) fn attr_of(&self, inode: &Inode) -> io::Result<(FileAttr, Duration)> {
         Ok(match &inode.node {
             Node::File(..) | Node::SuperJournal => {
-                (attr::of_file(inode.ino, &inode.metadata()?), TTL)
+                let mut attr = attr::of_file(inode.ino, &inode.metadata()?);
+                if self.revoking.load(Ordering::Acquire) {
+                    attr.kind = fuser::FileType::Directory;
+                }
+                (attr, TTL)
             }
             Node::Pos(_) => (
                 attr::synthetic(

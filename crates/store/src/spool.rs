@@ -78,7 +78,7 @@ impl Spool {
         match &mut self.file {
             None => Ok(Box::new(Cursor::new(&self.memory))),
             Some(temporary) => {
-                flush(&mut self.memory, temporary).during("write", &temporary.path)?;
+                flush(&mut self.memory, temporary).during("write a file in", &self.dir)?;
                 temporary
                     .file
                     .seek(SeekFrom::Start(0))
@@ -100,12 +100,12 @@ impl Spool {
             None => Temporary::create(&self.dir).during("create a temporary file in", &self.dir)?,
         };
         if spilled {
-            flush(&mut self.memory, &mut temporary).during("write", &temporary.path)?;
+            flush(&mut self.memory, &mut temporary).during("write a file in", &self.dir)?;
         } else {
             temporary
                 .file
                 .write_all(&self.memory)
-                .during("write", &temporary.path)?;
+                .during("write a file in", &self.dir)?;
         }
         fs::rename(&temporary.path, path).during("rename to", path)?;
         temporary.placed = true;

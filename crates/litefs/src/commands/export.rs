@@ -13,7 +13,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::api_client::{ApiClient, root_cause};
 use crate::cli::Transfer;
-use crate::signals;
+use crate::{say, signals};
 
 use super::progress;
 
@@ -33,11 +33,11 @@ pub(crate) async fn run(transfer: Transfer) -> anyhow::Result<()> {
             bail!("interrupted: {} is unchanged", transfer.path.display());
         }
     }
-    println!(
-        "Export of database {:?} in {:.1?}",
-        transfer.name,
-        start.elapsed()
-    );
+    let elapsed = start.elapsed();
+    say(&format!(
+        "Export of database {:?} in {elapsed:.1?}\n",
+        transfer.name
+    ));
     Ok(())
 }
 

@@ -266,6 +266,29 @@ fn what_is_not_supported_is_refused_by_name() {
 }
 
 #[test]
+fn every_section_refuses_keys_that_it_does_not_have() {
+    for section in [
+        "fuse",
+        "data",
+        "http",
+        "lease",
+        "log",
+        "proxy",
+        "backup",
+        "tracing",
+        "lease:\n  consul",
+    ] {
+        let text = format!("{section}:\n    nosuch: 1\n");
+        let complaint = Config::parse(Path::new("f"), &text)
+            .unwrap_err()
+            .to_string();
+        let line = text.lines().count();
+        let expected = format!("f:{line}:5: unknown key `nosuch`; the keys here are ");
+        assert!(complaint.starts_with(&expected), "{section}: {complaint}");
+    }
+}
+
+#[test]
 fn a_command_is_checked_even_though_it_is_refused() {
     refused(
         "exec:\n  - cmd: a\n    if-candidat: true\n",

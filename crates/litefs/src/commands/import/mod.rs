@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::api_client::ApiClient;
 use crate::cli::Transfer;
-use crate::signals;
+use crate::{say, signals};
 
 use super::progress;
 use source::Source;
@@ -36,11 +36,11 @@ pub(crate) async fn run(transfer: Transfer) -> anyhow::Result<()> {
             }
         }
     }
-    println!(
-        "Import of database {:?} in {:.1?}",
-        transfer.name,
-        start.elapsed()
-    );
+    let elapsed = start.elapsed();
+    say(&format!(
+        "Import of database {:?} in {elapsed:.1?}\n",
+        transfer.name
+    ));
     Ok(())
 }
 
