@@ -51,7 +51,8 @@ impl Node {
             mount: home.join("mount"),
             data: home.join("data"),
             port: free_port(),
-            hostname: format!("{name}.test"),
+            // With a static lease it is the primary's on every node.
+            hostname: "primary.test".to_owned(),
             primary_port: 0,
             candidate: primary_port.is_none(),
             passthrough: true,

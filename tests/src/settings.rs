@@ -11,7 +11,7 @@ pub struct Settings {
     pub data: PathBuf,
     /// Port of the HTTP interface and the stream, on the loopback interface.
     pub port: u16,
-    /// What `.primary` shows on the replicas.
+    /// Host name of the primary: what `.primary` shows on the replicas.
     pub hostname: String,
     /// Port of the primary.
     pub primary_port: u16,

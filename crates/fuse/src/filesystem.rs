@@ -39,7 +39,11 @@ pub(crate) struct Adapter {
     requests: Arc<Requests>,
     passthrough: bool,
     debug: bool,
+    ended: Ended,
 }
+
+/// What is to be called when the session ends.
+pub(crate) type Ended = Arc<parking_lot::Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
 impl Adapter {
     pub(crate) fn new(
@@ -47,12 +51,14 @@ impl Adapter {
         requests: Arc<Requests>,
         passthrough: bool,
         debug: bool,
+        ended: Ended,
     ) -> Adapter {
         Adapter {
             tree,
             requests,
             passthrough,
             debug,
+            ended,
         }
     }
 
@@ -101,6 +107,12 @@ impl Filesystem for Adapter {
             }
         }
         Ok(())
+    }
+
+    fn destroy(&mut self) {
+        if let Some(ended) = self.ended.lock().take() {
+            ended();
+        }
     }
 
     fn lookup(&self, request: &Request, _parent: INodeNo, name: &OsStr, reply: ReplyEntry) {

@@ -12,7 +12,7 @@ use store::Store;
 use crate::client::MountClient;
 use crate::device;
 use crate::error::Error;
-use crate::filesystem::Adapter;
+use crate::filesystem::{Adapter, Ended};
 use crate::requests::Requests;
 use crate::tree::Tree;
 
@@ -44,19 +44,23 @@ pub struct Mount {
     store: Arc<Store>,
     tree: Arc<Tree>,
     requests: Arc<Requests>,
+    ended: Ended,
     session: Option<BackgroundSession>,
 }
 
 /// Mounts `store`'s databases, and makes the mount known to the store.
 pub fn mount(store: Arc<Store>, config: MountConfig) -> Result<Mount, Error> {
     let dir = device::prepare(&config.dir, config.clear_stale)?;
-    let tree = Arc::new(Tree::new(store.clone(), config.passthrough));
+    let passthrough = config.passthrough && may_pass_through();
+    let tree = Arc::new(Tree::new(store.clone(), passthrough));
     let requests = Arc::new(Requests::default());
+    let ended = Ended::default();
     let adapter = Adapter::new(
         tree.clone(),
         requests.clone(),
-        config.passthrough,
+        passthrough,
         config.debug,
+        ended.clone(),
     );
     let session = start_session(adapter, &dir, &config)?;
     let notifier = session.notifier();
@@ -71,11 +75,27 @@ pub fn mount(store: Arc<Store>, config: MountConfig) -> Result<Mount, Error> {
         store: store.clone(),
         tree,
         requests,
+        ended,
         session: None,
     };
     mount.session = Some(background?);
     store.attach_mount(Arc::new(client?));
     Ok(mount)
+}
+
+/// The kernel takes backing files only from who has CAP_SYS_ADMIN.
+fn may_pass_through() -> bool {
+    const CAP_SYS_ADMIN: u32 = 21;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+    let may = effective.is_some_and(|set| set >> CAP_SYS_ADMIN & 1 == 1);
+    if !may {
+        tracing::warn!(
+            "without CAP_SYS_ADMIN files are served through the page cache, which is slower"
+        );
+    }
+    may
 }
 
 fn start_session(
@@ -135,6 +155,11 @@ impl Mount {
             .load(std::sync::atomic::Ordering::Relaxed)
     }
 
+    /// Calls `then` when the mount ends, whoever ended it; not after [`Mount::unmount`] has begun.
+    pub fn when_ended(&self, then: Box<dyn FnOnce() + Send>) {
+        *self.ended.lock() = Some(then);
+    }
+
     /// Requests since the mount, by kind.
     pub fn requests(&self) -> Vec<(&'static str, u64)> {
         self.requests.totals()
@@ -149,6 +174,7 @@ impl Mount {
     /// Ends the mount. Waits a while for applications to close their files; then their handles are revoked and the
     /// mount is detached.
     pub fn unmount(mut self) -> Result<(), Error> {
+        *self.ended.lock() = None;
         // On the primary what applications commit until they close their files is captured as ever; what was opened
         // for that closes with them.
         if !self.store.role().is_primary() {

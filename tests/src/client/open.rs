@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 /// Longer than any lock is held in a test, unless the test is about that.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// How a database is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

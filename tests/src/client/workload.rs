@@ -37,9 +37,7 @@ pub struct Workload {
 pub struct Outcome {
     /// Transactions that changed the database: as many TXIDs.
     pub commits: u64,
-    /// Transactions undone after pages of them may have been written: at most as many TXIDs.
-    pub large_rollbacks: u64,
-    /// Other transactions undone.
+    /// Transactions undone: in the rollback modes at most as many TXIDs.
     pub rollbacks: u64,
     /// What SQLite said that it should not have.
     pub errors: Vec<String>,
@@ -205,7 +203,6 @@ fn run(writers: Vec<Writer>, transactions: u32) -> Outcome {
         let part = thread.join().expect("a writer does not panic");
         whole.commits += part.commits;
         whole.rollbacks += part.rollbacks;
-        whole.large_rollbacks += part.large_rollbacks;
         whole.errors.extend(part.errors);
     }
     whole
@@ -219,7 +216,6 @@ fn run_writer(mut writer: Writer, transactions: u32) -> Outcome {
             Ok(End::Committed) => outcome.commits += 1,
             Ok(End::Unchanged) => {}
             Ok(End::RolledBack) => outcome.rollbacks += 1,
-            Ok(End::RolledBackLarge) => outcome.large_rollbacks += 1,
             Err(error) => {
                 outcome.errors.push(format!("{error:?}"));
                 break;

@@ -19,10 +19,9 @@ pub enum End {
     Committed,
     /// It wrote nothing: no TXID.
     Unchanged,
-    /// It was undone before a page of it left the page cache: no TXID.
+    /// It was undone. In the rollback modes free pages may have changed, if its pages did not fit into the page cache:
+    /// at most one TXID.
     RolledBack,
-    /// It was undone, and it may have written pages before: at most one TXID.
-    RolledBackLarge,
 }
 
 /// One connection of the workload.
@@ -63,8 +62,7 @@ impl Writer {
             random: &mut self.random,
             page_size: self.page_size,
         };
-        let large = work.random.random_range(0..25) == 0;
-        if large {
+        if work.random.random_range(0..25) == 0 {
             work.rewrite_many()?;
         }
         for _ in 0..work.random.random_range(1..4) {
@@ -73,11 +71,7 @@ impl Writer {
         work.close()?;
         if self.random.random_range(0..100) < 15 {
             transaction.rollback()?;
-            return Ok(if large {
-                End::RolledBackLarge
-            } else {
-                End::RolledBack
-            });
+            return Ok(End::RolledBack);
         }
         transaction.commit()?;
         Ok(End::Committed)

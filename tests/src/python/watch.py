@@ -43,7 +43,7 @@ def over():
 
 def connect():
     mode = "ro" if sys.argv[2] == "read-only" else "rw"
-    return sqlite3.connect(f"file:{sys.argv[1]}?mode={mode}", uri=True, isolation_level=None, timeout=20)
+    return sqlite3.connect(f"file:{sys.argv[1]}?mode={mode}", uri=True, isolation_level=None, timeout=40)
 
 
 def main():

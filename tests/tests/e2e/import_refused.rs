@@ -114,7 +114,7 @@ fn what_is_no_database_is_refused() {
     let page_size_of_1000 = scene.spoilt(16, &1000u16.to_be_bytes());
     let half = &scene.source[..scene.source.len() / 2];
     let broken_page = &scene.source[..scene.source.len() - 100];
-    scene.refused("text", b"this is a shopping list, and quite a long one: bread, milk, and so on, until the end of the header\n", &["not"]);
+    scene.refused("text", b"this is a shopping list, and quite a long one: bread, milk, and so on, until the end of the list, which is behind the end of what would be a header\n", &["not"]);
     scene.refused("nothing", b"", &[]);
     scene.refused("a header alone", &scene.source[..60], &[]);
     scene.refused("a wrong page size", &page_size_of_1000, &["page size"]);

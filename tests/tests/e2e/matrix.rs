@@ -56,7 +56,7 @@ impl Case {
             );
         }
         let commits = outcome.commits + FOREIGN;
-        self.assert_one_txid_per_commit(before, after, commits, outcome.large_rollbacks);
+        self.assert_one_txid_per_commit(before, after, commits, outcome.rollbacks);
         let tick = sqlite3(
             &cluster.replica().database("app"),
             "SELECT value FROM tick WHERE id = 64",
@@ -75,17 +75,11 @@ impl Case {
     }
 
     /// In the rollback modes a transaction that was undone after a spill may leave free pages changed.
-    fn assert_one_txid_per_commit(
-        &self,
-        before: Pos,
-        after: Pos,
-        commits: u64,
-        large_rollbacks: u64,
-    ) {
+    fn assert_one_txid_per_commit(&self, before: Pos, after: Pos, commits: u64, rollbacks: u64) {
         let undone = if self.mode == JournalMode::Wal {
             0
         } else {
-            large_rollbacks
+            rollbacks
         };
         let txids = after.txid - before.txid;
         assert!(

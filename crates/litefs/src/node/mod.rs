@@ -11,7 +11,7 @@ use anyhow::{Context as _, anyhow};
 use lease::Standing;
 use replication::{FollowConfig, FollowState, Follower};
 use store::{ClusterId, Epoch, PrimaryInfo, Role, Store, StoreConfig};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,8 @@ pub(crate) struct Node {
     cancel: CancellationToken,
     store: Option<Arc<Store>>,
     mount: Option<fuse::Mount>,
+    /// Resolves when somebody else takes the mount down.
+    unmounted: Option<oneshot::Receiver<()>>,
     follower: Option<(JoinHandle<()>, watch::Receiver<FollowState>)>,
     api: Option<JoinHandle<std::io::Result<()>>>,
 }
@@ -55,6 +57,7 @@ impl Node {
             cancel,
             store: None,
             mount: None,
+            unmounted: None,
             follower: None,
             api: None,
         }
@@ -74,6 +77,10 @@ impl Node {
         self.found(&store, &standing).await?;
         let mount = self.mount(&store).await?;
         let fuse_requests = Arc::new(mount.request_counter());
+        let (gone, unmounted) = oneshot::channel();
+        // Nobody listens while the node stops.
+        mount.when_ended(Box::new(move || drop(gone.send(()))));
+        self.unmounted = Some(unmounted);
         self.mount = Some(mount);
         if shutdown.is_cancelled() {
             return Ok(());
@@ -216,10 +223,17 @@ impl Node {
                 None => std::future::pending().await,
             }
         };
+        let unmounted = async {
+            match &mut self.unmounted {
+                Some(unmounted) if unmounted.await.is_ok() => {}
+                _ => std::future::pending().await,
+            }
+        };
         let reason =
             |reason: Option<String>| reason.unwrap_or_else(|| "for no known reason".to_owned());
         tokio::select! {
             end = following => anyhow!("following the primary ended: {}", reason(end.map(|end| end.to_string()))),
+            () = unmounted => anyhow!("somebody took the mount down"),
             end = serving => anyhow!("the API ended: {}", reason(end)),
         }
     }
