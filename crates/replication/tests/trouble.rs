@@ -58,7 +58,8 @@ async fn a_stuck_database_delays_no_other_and_goes_on_when_it_can() {
         primary.import(db, &image(5, 1, "DELETE"));
     }
     let serving = primary.serve().await;
-    let following = replica.follow(&serving.url());
+    let proxy = Proxy::start(serving.address).await;
+    let following = replica.follow(&proxy.url());
     following.until_in_sync().await;
     let reader = Reader::new(&replica, "stuck.db");
     for seed in 2..6 {
@@ -73,8 +74,9 @@ async fn a_stuck_database_delays_no_other_and_goes_on_when_it_can() {
         "the connection is as it was"
     );
     // Also a new connection does not wait for it.
-    following.stop_soon();
-    let following = replica.follow(&serving.url());
+    proxy.cut();
+    until("connected again", || proxy.connections() == 2).await;
+    following.until_in_sync().await;
     primary.import("free.db", &image(6, 7, "DELETE"));
     until_level(&primary, &replica, "free.db").await;
     reader.leave();

@@ -224,10 +224,12 @@ impl Node {
             }
         };
         let unmounted = async {
-            match &mut self.unmounted {
-                Some(unmounted) if unmounted.await.is_ok() => {}
-                _ => std::future::pending().await,
+            if let Some(unmounted) = &mut self.unmounted
+                && unmounted.await.is_ok()
+            {
+                return;
             }
+            std::future::pending().await
         };
         let reason =
             |reason: Option<String>| reason.unwrap_or_else(|| "for no known reason".to_owned());

@@ -52,9 +52,19 @@ impl Default for ServerConfig {
 }
 
 impl ServerConfig {
+    /// Time between heartbeats; there is no pace of zero.
+    pub(crate) fn pace(&self) -> Duration {
+        self.heartbeat.max(Duration::from_millis(1))
+    }
+
     /// After so much silence a replica is given up.
     pub(crate) fn silence(&self) -> Duration {
-        self.heartbeat * 5
+        self.pace() * 5
+    }
+
+    /// A replica that was heard within this time is alive.
+    pub(crate) fn alive(&self) -> Duration {
+        self.pace() * 5 / 2
     }
 }
 
@@ -69,7 +79,7 @@ impl ServerConfig {
 /// - offer the peer's address as [`ConnectInfo`] (`into_make_service_with_connect_info::<SocketAddr>()`), for
 ///   [`ReplicaStatus::address`].
 ///
-/// All streams end when `cancel` is cancelled. Must be called within a Tokio runtime's reach only when it is served.
+/// All streams end when `cancel` is cancelled. Making the router needs no Tokio runtime, serving it does.
 pub fn server(
     store: Arc<Store>,
     config: ServerConfig,

@@ -145,6 +145,11 @@ impl Outbound {
         flow.pos
     }
 
+    /// Whether nothing has been sent in this round: the replica is where it says that it is.
+    pub(crate) fn is_fresh(&self, name: &DbName) -> bool {
+        self.flows.get(name).is_some_and(|flow| flow.sent() == 0)
+    }
+
     /// Nothing to send for this database.
     pub(crate) fn up_to_date(&mut self, name: &DbName) {
         let Some(flow) = self.flows.get_mut(name) else {

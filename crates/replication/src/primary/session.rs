@@ -78,9 +78,7 @@ async fn run(service: &Service, stream: &mut Stream) -> Result<(), Error> {
     };
     let epoch = greeting.ours.epoch;
     let link = Link::new(greeting.peer.clone(), stream.address.clone());
-    let link = service
-        .replicas
-        .enter(link, service.config.heartbeat * 5 / 2)?;
+    let link = service.replicas.enter(link, service.config.alive())?;
     // From here on nothing is missed: what was before is looked at below.
     let signals = Arc::new(Signals::new(epoch));
     let observer: Arc<dyn Observer> = Arc::clone(&signals) as Arc<dyn Observer>;
@@ -155,7 +153,6 @@ impl<'a> Session<'a> {
     fn join(&mut self, greeting: &Greeting) {
         for theirs in &greeting.databases {
             self.outbound.join(theirs);
-            self.link.note_position(&theirs.name, theirs.pos);
         }
         for ours in self.store().databases() {
             let pos = ours.pos();
@@ -177,14 +174,13 @@ impl<'a> Session<'a> {
         let superseded = self.link.superseded().clone();
         let signals = Arc::clone(&self.signals);
         let outbox = stream.outbox.clone();
-        let mut heartbeat = tokio::time::interval(service.config.heartbeat);
+        let mut heartbeat = tokio::time::interval(service.config.pace());
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut cancelled = std::pin::pin!(service.cancel.cancelled());
         let mut replaced = std::pin::pin!(superseded.cancelled());
         let mut nothing_to_send = false;
         loop {
             tokio::select! {
-                biased;
                 () = &mut cancelled => return Err(stopping()),
                 () = &mut replaced => {
                     let refusal = Refusal::new(RefusalReason::Superseded, "another connection of this node took over");
@@ -335,7 +331,11 @@ impl<'a> Session<'a> {
         };
         let incarnation = database.incarnation();
         let pos = self.outbound.place(name, incarnation);
-        match database.next_after(pos) {
+        let next = database.next_after(pos);
+        if !matches!(next, NextLtx::Snapshot(_)) && self.outbound.is_fresh(name) {
+            self.link.note_position(name, pos);
+        }
+        match next {
             NextLtx::UpToDate => self.outbound.up_to_date(name),
             NextLtx::File(file) => return self.begin_file(name, incarnation, file),
             NextLtx::Snapshot(_) if self.slots_taken >= SLOTS => self.outbound.await_slot(name),
@@ -484,7 +484,8 @@ impl<'a> Session<'a> {
             .asked(&name, ask.round, Incarnation::new(ask.incarnation), pos)?
         {
             self.forget_source(&name);
-            self.link.note_position(&name, pos);
+            // What it has is in doubt until it is seen to be a part of our history.
+            self.link.note_position(&name, Pos::EMPTY);
         }
         Ok(())
     }

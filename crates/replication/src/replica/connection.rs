@@ -85,7 +85,7 @@ impl<'a> Connection<'a> {
     }
 
     async fn try_run(&mut self) -> Result<Infallible, Error> {
-        let silence = self.follower.config.silence;
+        let silence = self.follower.config.silence();
         let busy = self.lanes.detach();
         let introduction = self.introduction();
         let (outgoing, requests) = mpsc::unbounded_channel();
@@ -182,11 +182,11 @@ impl<'a> Connection<'a> {
                 url: url.clone(),
                 reason: error.to_string(),
             })?
-            .connect_timeout(config.silence)
+            .connect_timeout(config.silence())
             .tcp_nodelay(true)
-            .tcp_keepalive(Some(config.silence))
-            .http2_keep_alive_interval(config.silence / 2)
-            .keep_alive_timeout(config.silence / 2)
+            .tcp_keepalive(Some(config.silence()))
+            .http2_keep_alive_interval(config.silence() / 2)
+            .keep_alive_timeout(config.silence() / 2)
             .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)

@@ -54,6 +54,11 @@ impl FollowConfig {
             silence: Duration::from_secs(5),
         }
     }
+
+    /// After so much silence the primary is left; there is no patience of zero.
+    fn silence(&self) -> Duration {
+        self.silence.max(Duration::from_millis(10))
+    }
 }
 
 /// How it stands with following, for status displays.

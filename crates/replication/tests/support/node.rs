@@ -234,11 +234,6 @@ impl Following {
         self.cancel.cancel();
         self.task.await.unwrap();
     }
-
-    /// Stops without waiting for what is being applied.
-    pub fn stop_soon(&self) {
-        self.cancel.cancel();
-    }
 }
 
 /// Copies what makes a node the node that it is.
