@@ -79,7 +79,9 @@ impl Node {
         let fuse_requests = Arc::new(mount.request_counter());
         let (gone, unmounted) = oneshot::channel();
         // Nobody listens while the node stops.
-        mount.when_ended(Box::new(move || drop(gone.send(()))));
+        mount.when_ended(Box::new(move || {
+            let _ = gone.send(());
+        }));
         self.unmounted = Some(unmounted);
         self.mount = Some(mount);
         if shutdown.is_cancelled() {
