@@ -10,8 +10,8 @@ use nix::unistd::{Gid, Uid};
 use store::{Database, DbName, FileKind, MountName};
 
 use crate::attr::TTL;
+use crate::backing::{create_backing, set_permissions};
 use crate::errno::{of_io, of_refusal};
-use crate::filesystem::{create_backing, set_permissions};
 use crate::inode::Node;
 use crate::tree::Tree;
 

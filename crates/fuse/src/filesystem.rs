@@ -1,9 +1,7 @@
 //! The FUSE requests: decode, one call, reply.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -13,15 +11,14 @@ use fuser::{
     ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
     Request, TimeOrNow, WriteFlags,
 };
-use store::{FileKind, MountName, Refusal};
+use store::{MountName, Refusal};
 
 use crate::attr::TTL;
+use crate::backing::open_backing;
 use crate::errno::{of_io, of_refusal};
-use crate::handle::{Content, Handle};
 use crate::inode::Node;
 use crate::listing;
 use crate::requests::{Op, Requests};
-use crate::synthetic;
 use crate::tree::Tree;
 
 /// The largest WRITE and READ that the kernel may send, in bytes.
@@ -289,13 +286,7 @@ impl Filesystem for Adapter {
                 let Some(handle) = self.tree.handles.get(fh.0) else {
                     return reply.error(Errno::EBADF);
                 };
-                match &handle.content {
-                    Content::File(file) => match read_file(file, offset, size) {
-                        Ok(data) => reply.data(&data),
-                        Err(error) => reply.error(of_io(&error)),
-                    },
-                    Content::Synthetic => self.read_synthetic(&handle, offset, size, reply),
-                }
+                crate::transfer::read(&self.tree, &handle, offset, size, reply);
             },
         );
     }
@@ -320,36 +311,7 @@ impl Filesystem for Adapter {
                 let Some(handle) = self.tree.handles.get(fh.0) else {
                     return reply.error(Errno::EBADF);
                 };
-                let Content::File(file) = &handle.content else {
-                    return reply.error(Errno::EACCES);
-                };
-                let written = data.len() as u32;
-                let (Node::File(db, kind), false) = (&handle.inode.node, handle.own) else {
-                    return match file.write_all_at(data, offset) {
-                        Ok(()) => reply.written(written),
-                        Err(error) => reply.error(of_io(&error)),
-                    };
-                };
-                if let Err(refusal) = db.may_write(*kind) {
-                    return reply.error(of_refusal(refusal));
-                }
-                if *kind == FileKind::Journal && db.is_commit_write(file, offset, data) {
-                    return db.commit_write(
-                        file.clone(),
-                        data.to_vec(),
-                        Box::new(move |result| match result {
-                            Ok(()) => reply.written(written),
-                            Err(refusal) => reply.error(of_refusal(refusal)),
-                        }),
-                    );
-                }
-                match file.write_all_at(data, offset) {
-                    Ok(()) => {
-                        db.wrote(*kind, offset, u64::from(written));
-                        reply.written(written);
-                    }
-                    Err(error) => reply.error(of_io(&error)),
-                }
+                crate::transfer::write(&handle, offset, data, reply);
             },
         );
     }
@@ -380,22 +342,7 @@ impl Filesystem for Adapter {
             let Some(handle) = self.tree.handles.get(fh.0) else {
                 return reply.error(Errno::EBADF);
             };
-            let Content::File(file) = &handle.content else {
-                return reply.ok();
-            };
-            match (&handle.inode.node, handle.own) {
-                (Node::File(db, kind), false) => {
-                    db.sync(*kind, file.clone(), datasync, reply_to(reply))
-                }
-                _ => {
-                    let synced = if datasync {
-                        file.sync_data()
-                    } else {
-                        file.sync_all()
-                    };
-                    reply_to(reply)(synced.map_err(Refusal::from));
-                }
-            }
+            crate::transfer::sync(&handle, datasync, reply);
         });
     }
 
@@ -597,56 +544,6 @@ impl Filesystem for Adapter {
     }
 }
 
-impl Adapter {
-    fn read_synthetic(&self, handle: &Handle, offset: u64, size: u32, reply: ReplyData) {
-        let text = match &handle.inode.node {
-            // The position asks the database first; it answers from its own thread.
-            Node::Pos(db) => {
-                return db.drain_then(move |pos| match pos {
-                    Ok(pos) => reply.data(window(synthetic::pos(pos).as_bytes(), offset, size)),
-                    Err(_) => reply.error(Errno::EIO),
-                });
-            }
-            Node::Primary => match synthetic::primary(&self.tree.store) {
-                Some(text) => text,
-                None => return reply.error(Errno::ENOENT),
-            },
-            Node::Lag => synthetic::lag(&self.tree.store),
-            Node::Lock | Node::File(..) | Node::SuperJournal => String::new(),
-        };
-        reply.data(window(text.as_bytes(), offset, size));
-    }
-}
-
-fn window(bytes: &[u8], offset: u64, size: u32) -> &[u8] {
-    let start = usize::try_from(offset)
-        .unwrap_or(usize::MAX)
-        .min(bytes.len());
-    let end = start.saturating_add(size as usize).min(bytes.len());
-    &bytes[start..end]
-}
-
-fn read_file(file: &File, offset: u64, size: u32) -> io::Result<Vec<u8>> {
-    let mut data = vec![0; size as usize];
-    let mut read = 0;
-    while read < data.len() {
-        match file.read_at(&mut data[read..], offset + read as u64) {
-            Ok(0) => break,
-            Ok(n) => read += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    data.truncate(read);
-    Ok(data)
-}
-
-/// Opens the backing file for reading and writing, whatever the application asked for: another handle may need more,
-/// and who may do what is checked by the kernel.
-pub(crate) fn open_backing(path: &std::path::Path) -> io::Result<File> {
-    File::options().read(true).write(true).open(path)
-}
-
 fn reply_opened(tree: &Tree, inode: &Arc<crate::inode::Inode>, own: bool, reply: ReplyOpen) {
     let unlinked = inode.open.lock().unlinked;
     let file = match open_backing(&inode.path) {
@@ -667,26 +564,4 @@ pub(crate) fn reply_to(reply: ReplyEmpty) -> store::Completion {
         Ok(()) => reply.ok(),
         Err(refusal) => reply.error(of_refusal(refusal)),
     })
-}
-
-/// Creates or opens a backing file as O_CREAT would.
-pub(crate) fn create_backing(
-    path: &std::path::Path,
-    permissions: u32,
-    exclusive: bool,
-) -> io::Result<File> {
-    let mut options = File::options();
-    options.read(true).write(true).mode(permissions);
-    if exclusive {
-        options.create_new(true)
-    } else {
-        options.create(true).truncate(false)
-    };
-    let file = options.open(path)?;
-    Ok(file)
-}
-
-/// Sets permission bits exactly, whatever the umask of this process.
-pub(crate) fn set_permissions(file: &File, permissions: u32) -> io::Result<()> {
-    file.set_permissions(std::fs::Permissions::from_mode(permissions))
 }

@@ -12,6 +12,7 @@
 //! - An inode number is never used again for another file.
 
 mod attr;
+mod backing;
 mod client;
 mod create;
 mod device;
@@ -27,6 +28,7 @@ mod requests;
 mod revoke;
 mod setattr;
 mod synthetic;
+mod transfer;
 mod tree;
 mod unlink;
 

@@ -10,8 +10,8 @@ use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid};
 
+use crate::backing::{open_backing, set_permissions};
 use crate::errno::{of_io, of_refusal};
-use crate::filesystem::{open_backing, set_permissions};
 use crate::handle::{Content, Handle};
 use crate::inode::{Inode, Node};
 use crate::tree::Tree;

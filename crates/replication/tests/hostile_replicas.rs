@@ -288,6 +288,7 @@ async fn requests_for_what_does_not_exist_are_answered_and_leave_nothing() {
         ..hello(5)
     };
     let mut replica = FakeReplica::connect(&serving.url(), Message::Hello(first)).await;
+    replica.keep_alive();
     replica.say(Message::Ask(proto::Ask {
         database: "nothing.db".into(),
         round: 3,
@@ -312,6 +313,7 @@ async fn a_database_without_credit_stops_and_the_others_go_on() {
     let (primary, serving) = primary().await;
     primary.import("large.db", &image(8000, 1, "DELETE"));
     let mut replica = FakeReplica::connect(&serving.url(), Message::Hello(hello(5))).await;
+    replica.keep_alive();
     // Acknowledges what comes for a.db, nothing of large.db, and commits to a.db when large.db has stopped.
     let (mut large, mut small, mut commits) = (0, 0, 0);
     let credit = 4 * 1024 * 1024;
@@ -333,8 +335,6 @@ async fn a_database_without_credit_stops_and_the_others_go_on() {
             primary.import("a.db", &image(3, commits + 2, "DELETE"));
             commits += 1;
         }
-        // Another sign of life than acknowledgements.
-        replica.say(Message::HeartbeatEcho(proto::HeartbeatEcho::default()));
     }
     // With credit the rest comes, until the end.
     let mut consumed = large + large.div_ceil(256 * 1024) * 128;
@@ -395,6 +395,7 @@ async fn a_hello_may_come_in_pages() {
         ..hello(5)
     };
     let mut replica = FakeReplica::connect(&serving.url(), Message::Hello(first)).await;
+    replica.keep_alive();
     replica.say(Message::HelloDatabases(HelloDatabases {
         databases: page(1000..1500),
         more_databases: false,

@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use crc_fast::{CrcAlgorithm, Digest};
-use ltx::{Checksum, Compression, Error, Header, IndexedReader, PageSize, verify};
+use ltx::{Checksum, Compression, Error, Header, IndexedReader, PageSize, read_ends, verify};
 
 use crate::fixture::{Page, file, increment, page_size, read, rolling, snapshot};
 
@@ -169,6 +169,10 @@ fn an_index_of_other_pages_is_refused() {
                 forged.changed(|file| file.index.push(file.index[2])),
             ),
             (
+                "after its end",
+                forged.changed(|file| file.index.push([0, 0, 0])),
+            ),
+            (
                 "number beyond 32 bits",
                 forged.changed(|file| file.index[0][0] += 1 << 32),
             ),
@@ -205,6 +209,32 @@ fn an_index_of_other_pages_is_refused() {
             Err(Error::PageIndex { .. })
         ));
     }
+}
+
+#[test]
+fn ends_that_do_not_fit_are_refused() {
+    let (whole, _) = three_pages(page_size(512));
+    let ends = |bytes: Vec<u8>| read_ends(&mut Cursor::new(bytes));
+    let good = whole.bytes();
+    assert_eq!(ends(good.clone()).unwrap(), verify(&good[..]).unwrap());
+    let tail = good.len() - 24;
+    let with = |at: usize, byte: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = byte;
+        ends(bytes)
+    };
+    assert!(with(tail - 1, 1).is_err(), "end of the index");
+    assert!(with(tail, 1).is_err(), "index size beyond the file");
+    assert!(
+        with(tail + 8, 0).is_err(),
+        "post-apply checksum without flag"
+    );
+    assert!(with(tail + 16, 0).is_err(), "file checksum without flag");
+
+    // Without pages the end of the pages and the index are seven zeros, which would bear an empty index.
+    let no_pages = Forged::new(snapshot(page_size(512), 0), &[], Checksum::EMPTY);
+    assert!(ends(no_pages.bytes()).is_ok());
+    assert!(ends(no_pages.changed(|file| file.index_size_error = u64::MAX)).is_err());
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl FakePrimary {
 /// A hello that is accepted.
 pub fn hello() -> Hello {
     Hello {
-        heartbeat_ms: 50,
+        heartbeat_ms: 100,
         epoch: 1,
         ..super::fake_replica::hello(77)
     }

@@ -2,7 +2,7 @@
 
 use replication::proto::replica_message::Message;
 use replication::proto::replication_client::ReplicationClient;
-use replication::proto::{Hello, PrimaryMessage, ReplicaMessage, primary_message};
+use replication::proto::{HeartbeatEcho, Hello, PrimaryMessage, ReplicaMessage, primary_message};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Status, Streaming};
@@ -43,6 +43,27 @@ impl FakeReplica {
             send,
             receive: response.into_inner(),
         }
+    }
+
+    /// Gives signs of life until dropped.
+    pub fn keep_alive(&self) {
+        let send = self.send.downgrade();
+        tokio::spawn(async move {
+            let mut tick = tokio::time::interval(super::node::HEARTBEAT);
+            loop {
+                tick.tick().await;
+                let Some(send) = send.upgrade() else { return };
+                let echo = Message::HeartbeatEcho(HeartbeatEcho::default());
+                if send
+                    .send(ReplicaMessage {
+                        message: Some(echo),
+                    })
+                    .is_err()
+                {
+                    return;
+                }
+            }
+        });
     }
 
     pub fn say(&self, message: Message) {

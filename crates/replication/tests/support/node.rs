@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::until;
 
-pub const HEARTBEAT: Duration = Duration::from_millis(50);
+pub const HEARTBEAT: Duration = Duration::from_millis(100);
 
 pub fn name(text: &str) -> DbName {
     DbName::new(text).unwrap()
@@ -121,7 +121,7 @@ pub fn config(url: &str) -> FollowConfig {
     FollowConfig {
         reconnect_min: Duration::from_millis(10),
         reconnect_max: Duration::from_millis(200),
-        silence: Duration::from_millis(500),
+        silence: Duration::from_secs(1),
         ..FollowConfig::new(
             PrimaryInfo {
                 hostname: "primary-host".to_owned(),
