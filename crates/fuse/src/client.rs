@@ -52,12 +52,15 @@ impl MountClient {
 impl store::Mount for MountClient {
     fn open(&self, db: &DbName, kind: FileKind, how: OpenHow) -> io::Result<File> {
         let path = self.dir.join(db.file(kind));
-        File::options()
-            .read(true)
-            .write(true)
-            .create(how == OpenHow::Create)
-            .truncate(false)
-            .open(path)
+        let mut options = File::options();
+        options.read(true).write(true);
+        // Without O_CREAT first: with it some kernels lock the directory, which an UNLINK that waits for us may hold.
+        match options.open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && how == OpenHow::Create => {
+                options.create(true).truncate(false).open(&path)
+            }
+            opened => opened,
+        }
     }
 
     fn unlink(&self, db: &DbName, kind: FileKind) -> io::Result<()> {

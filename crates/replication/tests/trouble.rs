@@ -118,6 +118,33 @@ async fn a_database_that_cannot_be_stored_is_tried_again_until_it_can() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_vanish_from_the_primarys_log_are_made_up_for_by_a_snapshot() {
+    let (primary, replica) = (Node::primary(), Node::replica());
+    primary.import("a.db", &image(5, 1, "DELETE"));
+    let serving = primary.serve().await;
+    let following = replica.follow(&serving.url());
+    following.until_in_sync().await;
+    following.stop().await;
+    for seed in 2..5 {
+        // Too large to be kept in memory.
+        primary.import("a.db", &image(1500, seed, "DELETE"));
+    }
+    let log = primary
+        .store
+        .data_dir()
+        .database(&name("a.db"))
+        .path()
+        .join("ltx");
+    for file in fs::read_dir(log).unwrap() {
+        fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    let following = replica.follow(&serving.url());
+    until_level(&primary, &replica, "a.db").await;
+    assert!(primary.content("a.db") == replica.content("a.db"));
+    following.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cut_connection_is_made_again_also_within_a_snapshot() {
     let (primary, replica) = (Node::primary(), Node::replica());
     primary.import("large.db", &image(8000, 1, "DELETE"));

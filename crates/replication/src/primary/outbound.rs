@@ -150,6 +150,11 @@ impl Outbound {
         self.flows.get(name).is_some_and(|flow| flow.sent() == 0)
     }
 
+    /// How often in a row its source has failed.
+    pub(crate) fn failures(&self, name: &DbName) -> u32 {
+        self.flows.get(name).map_or(0, |flow| flow.failures)
+    }
+
     /// Nothing to send for this database.
     pub(crate) fn up_to_date(&mut self, name: &DbName) {
         let Some(flow) = self.flows.get_mut(name) else {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ltx::Pos;
-use store::{DbName, Incarnation, LtxFile, NextLtx, Observer, Store};
+use store::{Database, DbName, Incarnation, LtxFile, NextLtx, Observer, Store};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tonic::{Status, Streaming};
@@ -27,6 +27,9 @@ const SLOTS: usize = 8;
 
 /// Longest text of a failure that goes to the log, in characters.
 const FAILURE_TEXT_MAX: usize = 500;
+
+/// After so many failures in a row to read an LTX file a snapshot is sent instead.
+const UNREADABLE: u32 = 2;
 
 /// Waits after the first, the second, ... failure to read a database.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -337,19 +340,36 @@ impl<'a> Session<'a> {
         }
         match next {
             NextLtx::UpToDate => self.outbound.up_to_date(name),
-            NextLtx::File(file) => return self.begin_file(name, incarnation, file),
-            NextLtx::Snapshot(_) if self.slots_taken >= SLOTS => self.outbound.await_slot(name),
-            NextLtx::Snapshot(reason) => {
-                tracing::info!(
-                    database = %name, replica = %self.link.peer.hostname, position = %pos,
-                    "sending a snapshot: {reason}"
+            NextLtx::File(file) if self.outbound.failures(name) < UNREADABLE => {
+                return self.begin_file(name, incarnation, file);
+            }
+            NextLtx::File(_) => {
+                self.begin_snapshot(
+                    name,
+                    database,
+                    pos,
+                    "the LTX file that follows cannot be read",
                 );
-                let source = pump::snapshot(database, &self.signals);
-                self.outbound.opening(name);
-                self.keep_source(name, source);
+            }
+            NextLtx::Snapshot(reason) => {
+                self.begin_snapshot(name, database, pos, &reason.to_string());
             }
         }
         None
+    }
+
+    fn begin_snapshot(&mut self, name: &DbName, database: Arc<Database>, pos: Pos, reason: &str) {
+        if self.slots_taken >= SLOTS {
+            self.outbound.await_slot(name);
+            return;
+        }
+        tracing::info!(
+            database = %name, replica = %self.link.peer.hostname, position = %pos,
+            "sending a snapshot: {reason}"
+        );
+        let source = pump::snapshot(database, &self.signals);
+        self.outbound.opening(name);
+        self.keep_source(name, source);
     }
 
     fn begin_file(

@@ -76,7 +76,11 @@ impl Core {
 
     /// SQLite is about to invalidate the journal. Captures, or says no. `Ok` means: let it happen.
     pub(crate) fn commit_point(&mut self) -> Result<(), Refusal> {
-        if !self.settled || self.shared.is_closed() {
+        if self.shared.is_closed() {
+            // Deleted; whoever has it open goes on with what nobody else sees.
+            return Ok(());
+        }
+        if !self.settled {
             return Err(Refusal::Veto);
         }
         let result = self.capture_commit();
