@@ -34,11 +34,14 @@ impl Proxy {
                 let Ok(server) = TcpStream::connect(target).await else {
                     continue;
                 };
+                // Before it counts: a cut after that must reach it.
+                let mut mode = current.clone();
+                let silent = *mode.borrow_and_update() == Mode::Silent;
                 count.fetch_add(1, Ordering::Relaxed);
                 let (client_read, client_write) = client.into_split();
                 let (server_read, server_write) = server.into_split();
-                tokio::spawn(pass(client_read, server_write, current.clone()));
-                tokio::spawn(pass(server_read, client_write, current.clone()));
+                tokio::spawn(pass(client_read, server_write, mode.clone(), silent));
+                tokio::spawn(pass(server_read, client_write, mode, silent));
             }
         });
         Proxy {
@@ -78,8 +81,8 @@ async fn pass(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut mode: watch::Receiver<Mode>,
+    mut silent: bool,
 ) {
-    let mut silent = *mode.borrow_and_update() == Mode::Silent;
     let mut buffer = vec![0; 64 * 1024];
     loop {
         tokio::select! {
