@@ -16,9 +16,11 @@ mod api_client;
 mod cli;
 mod commands;
 mod config;
+mod guard;
 mod host;
 mod logging;
 mod node;
+mod parent;
 mod signals;
 
 use std::io::Write as _;
@@ -54,6 +56,7 @@ fn run(invocation: Invocation) -> anyhow::Result<ExitCode> {
         Invocation::Dev(args) => on_this_thread(dev::run(args)),
         Invocation::LoadWriter(args) => load::write(&args).map(done),
         Invocation::LoadReader(args) => load::read(&args).map(done),
+        Invocation::Guard => guard::run(),
         Invocation::Version => {
             say(&format!("{}\n", version::line()));
             Ok(ExitCode::SUCCESS)

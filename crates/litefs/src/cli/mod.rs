@@ -22,6 +22,8 @@ pub(crate) enum Invocation {
     Dev(DevArgs),
     LoadWriter(LoadArgs),
     LoadReader(LoadArgs),
+    /// The process that guards the mount of another one.
+    Guard,
     Version,
 }
 
@@ -94,6 +96,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         "dev" => flags::parse(args, 2).map(Invocation::Dev),
         LOAD_WRITER => flags::parse(args, 2).map(Invocation::LoadWriter),
         LOAD_READER => flags::parse(args, 2).map(Invocation::LoadReader),
+        crate::guard::COMMAND => Ok(Invocation::Guard),
         "version" => Ok(Invocation::Version),
         "run" => Err(Refusal::wrong(
             "litefs run: not supported yet by this build",

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::MountArgs;
 use crate::config::Config;
+use crate::guard::Guard;
 use crate::logging::{self, Verbosity};
 use crate::node::{Mounting, Node};
 use crate::{complain, say, signals};
@@ -22,13 +23,15 @@ const LEFTOVERS: Duration = Duration::from_secs(1);
 
 /// Runs a node until SIGTERM or SIGINT.
 pub(crate) fn run(args: &MountArgs) -> anyhow::Result<ExitCode> {
+    // On this thread, which lives as long as the process.
+    let guard = Guard::start()?;
     let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
-    let status = runtime.block_on(mount(args));
+    let status = runtime.block_on(mount(args, guard));
     runtime.shutdown_timeout(LEFTOVERS);
     status
 }
 
-async fn mount(args: &MountArgs) -> anyhow::Result<ExitCode> {
+async fn mount(args: &MountArgs, guard: Guard) -> anyhow::Result<ExitCode> {
     let shutdown = signals::shutdown()?;
     let config = match Config::load(args.config.as_deref(), !args.no_expand_env) {
         Ok((config, path)) => {
@@ -49,7 +52,7 @@ async fn mount(args: &MountArgs) -> anyhow::Result<ExitCode> {
         clear_stale: !args.skip_unmount,
         debug: config.fuse.debug || args.fuse_debug,
     };
-    let mut node = Node::new(config, mounting);
+    let mut node = Node::new(config, mounting, guard);
     let outcome = stay(&mut node, exit_on_error, &shutdown).await;
     if let Err(error) = &outcome {
         complain(error);

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::guard::Guard;
 use crate::host;
 
 /// How long what is being applied, and requests that are being answered, may take to end at a stop.
@@ -37,6 +38,8 @@ pub(crate) struct Mounting {
 pub(crate) struct Node {
     config: Config,
     mounting: Mounting,
+    /// Dropped last: it ends in order when everything else has.
+    guard: Guard,
     /// Ends the streams, the following and the API.
     cancel: CancellationToken,
     store: Option<Arc<Store>>,
@@ -49,11 +52,12 @@ pub(crate) struct Node {
 
 impl Node {
     /// A node of which nothing is up.
-    pub(crate) fn new(config: Config, mounting: Mounting) -> Node {
+    pub(crate) fn new(config: Config, mounting: Mounting, guard: Guard) -> Node {
         let cancel = CancellationToken::new();
         Node {
             config,
             mounting,
+            guard,
             cancel,
             store: None,
             mount: None,
@@ -76,6 +80,9 @@ impl Node {
         }
         self.found(&store, &standing).await?;
         let mount = self.mount(&store).await?;
+        self.guard
+            .watch(mount.dir())
+            .context("tell the guard of the mount")?;
         let fuse_requests = Arc::new(mount.request_counter());
         let (gone, unmounted) = oneshot::channel();
         // Nobody listens while the node stops.

@@ -1,5 +1,6 @@
 //! The primary's side: serves replicas.
 
+mod feed;
 mod flow;
 mod greeting;
 mod outbound;

@@ -248,17 +248,17 @@ impl Outbound {
         }
     }
 
-    /// The replica has consumed bytes, and perhaps applied a transaction.
+    /// The replica has consumed bytes, and perhaps applied a transaction. False if the message is of an earlier round.
     pub(crate) fn acked(
         &mut self,
         name: &DbName,
         round: u64,
         consumed: u64,
         applied: Option<Pos>,
-    ) -> Result<(), Violation> {
+    ) -> Result<bool, Violation> {
         let flow = self.flows.get_mut(name).ok_or_else(|| never_sent(name))?;
         if round < flow.round {
-            return Ok(());
+            return Ok(false);
         }
         let before = flow.in_flight();
         if round > flow.round || !flow.give_back(consumed) {
@@ -278,7 +278,7 @@ impl Outbound {
             self.catching_up.remove(name);
         }
         self.enqueue(name);
-        Ok(())
+        Ok(true)
     }
 
     /// The replica could not take it, and will ask: soon if it is only a matter of the position. The owner must

@@ -1,16 +1,15 @@
 //! Processes that end with this one.
 
-use std::io;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
 use anyhow::Context as _;
-use nix::errno::Errno;
-use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, getpid, getppid};
+use nix::unistd::Pid;
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::{mpsc, watch};
+
+use crate::parent::end_with_parent;
 
 /// This program, to be run as another process. If this process dies, that one gets SIGTERM.
 ///
@@ -18,25 +17,11 @@ use tokio::sync::{mpsc, watch};
 /// others in order. It must be spawned by a thread that lives as long as this process.
 pub(super) fn this_program() -> anyhow::Result<Command> {
     let program: PathBuf = std::env::current_exe().context("find this program")?;
-    let mut command = Command::new(program);
-    command
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
-    let parent = getpid();
-    // SAFETY: between fork and exec the closure makes two system calls (prctl, getppid) and neither allocates nor
-    // takes a lock.
-    unsafe { command.pre_exec(move || end_with(parent)) };
+    let mut command = std::process::Command::new(program);
+    end_with_parent(&mut command, Signal::SIGTERM);
+    let mut command = Command::from(command);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
     Ok(command)
-}
-
-fn end_with(parent: Pid) -> io::Result<()> {
-    set_pdeathsig(Signal::SIGTERM)?;
-    // It may have died before.
-    if getppid() != parent {
-        return Err(Errno::ESRCH.into());
-    }
-    Ok(())
 }
 
 /// A running process. A task waits for its end, so that it never stays a zombie.

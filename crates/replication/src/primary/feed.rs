@@ -1,0 +1,319 @@
+//! What goes to one replica: looks into the store, reads what is to be sent, and puts it into turns.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ltx::Pos;
+use store::{Database, DbName, Incarnation, LtxFile, NextLtx, Store};
+
+use super::greeting::Greeting;
+use super::outbound::{Outbound, Turn};
+use super::replicas::{Entered, unix_ms};
+use super::signals::{Pending, Signals};
+use super::source::{Item, Pulled, Source};
+use super::{message, pump};
+use crate::hello::Filter;
+use crate::proto::{self, PrimaryMessage, primary_message::Message};
+use crate::wire::{PAGE_MAX, to_state};
+
+/// Files and snapshots that are read from disk for one replica at the same time.
+const SLOTS: usize = 8;
+
+/// After so many failures in a row to read an LTX file a snapshot is sent instead.
+const UNREADABLE: u32 = 2;
+
+/// Waits after the first, the second, ... failure to read a database.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// What goes to one replica.
+pub(super) struct Feed {
+    store: Arc<Store>,
+    signals: Arc<Signals>,
+    filter: Filter,
+    /// The replica, as status displays see it.
+    pub(super) link: Entered,
+    pub(super) outbound: Outbound,
+    sources: HashMap<DbName, Source>,
+    /// How many of the sources read from disk.
+    slots_taken: usize,
+    /// Goes before chunks.
+    control: VecDeque<PrimaryMessage>,
+}
+
+impl Feed {
+    pub(super) fn new(
+        store: &Arc<Store>,
+        link: Entered,
+        signals: Arc<Signals>,
+        filter: Filter,
+    ) -> Feed {
+        Feed {
+            store: Arc::clone(store),
+            signals,
+            filter,
+            link,
+            outbound: Outbound::default(),
+            sources: HashMap::new(),
+            slots_taken: 0,
+            control: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    /// Sends a message before everything that is not sent yet.
+    pub(super) fn say(&mut self, say: Message) {
+        self.control.push_back(message(say));
+    }
+
+    /// Compares what the replica has with what there is.
+    pub(super) fn join(&mut self, greeting: &Greeting) {
+        for theirs in &greeting.databases {
+            self.outbound.join(theirs);
+        }
+        for ours in self.store.databases() {
+            let pos = ours.pos();
+            if self.filter.passes(ours.name()) && pos != Pos::EMPTY {
+                self.outbound.changed(ours.name(), ours.incarnation());
+                self.outbound.await_catch_up(ours.name(), pos.txid);
+            }
+        }
+        for theirs in &greeting.databases {
+            self.look_whether_it_exists(&theirs.name);
+            if theirs.busy {
+                self.outbound.forget_catch_up(&theirs.name);
+            }
+        }
+    }
+
+    /// Queues a heartbeat.
+    pub(super) fn beat(&mut self) {
+        if self
+            .control
+            .iter()
+            .any(|queued| matches!(queued.message, Some(Message::Heartbeat(_))))
+        {
+            // The network is slow; one that waits is enough.
+            return;
+        }
+        let primary_ms = unix_ms();
+        let states: Vec<_> = self
+            .store
+            .databases()
+            .iter()
+            .filter(|database| self.filter.passes(database.name()))
+            .map(|database| to_state(database, false))
+            .collect();
+        let mut pages: Vec<_> = states.chunks(PAGE_MAX).map(<[_]>::to_vec).collect();
+        let last = pages.pop().unwrap_or_default();
+        for databases in pages {
+            self.say(Message::Heartbeat(proto::Heartbeat {
+                primary_ms,
+                databases,
+                more_databases: true,
+            }));
+        }
+        self.say(Message::Heartbeat(proto::Heartbeat {
+            primary_ms,
+            databases: last,
+            more_databases: false,
+        }));
+    }
+
+    /// Looks at what happened in the store and in the pumps.
+    pub(super) fn collect(&mut self, pending: &Pending) {
+        for name in &pending.changed {
+            self.look_whether_it_exists(name);
+        }
+        for name in &pending.produced {
+            self.outbound.resume(name);
+        }
+        for name in &pending.retry {
+            self.outbound.retry(name);
+        }
+    }
+
+    fn look_whether_it_exists(&mut self, name: &DbName) {
+        match self.store.database(name) {
+            Some(database) if database.pos() != Pos::EMPTY => {
+                let (given_up, abort) = self.outbound.changed(name, database.incarnation());
+                if given_up {
+                    self.forget_source(name);
+                }
+                self.control.extend(abort);
+            }
+            _ => self.gone(name),
+        }
+    }
+
+    fn gone(&mut self, name: &DbName) {
+        self.forget_source(name);
+        self.control.extend(self.outbound.gone(name));
+        self.link.note_position(name, Pos::EMPTY);
+    }
+
+    /// What is on its way of this database is not sent any further.
+    pub(super) fn forget_source(&mut self, name: &DbName) {
+        if self
+            .sources
+            .remove(name)
+            .is_some_and(|source| source.takes_slot())
+        {
+            self.slots_taken -= 1;
+            self.outbound.slot_freed();
+        }
+    }
+
+    /// What to send next, or None until something happens.
+    pub(super) fn next_message(&mut self) -> Option<PrimaryMessage> {
+        loop {
+            if let Some(next) = self.control.pop_front() {
+                return Some(next);
+            }
+            let Some(turn) = self.outbound.next() else {
+                break;
+            };
+            let chunk = match turn {
+                Turn::Look(name) => self.look(&name),
+                Turn::Pull(name) => self.pull(&name),
+            };
+            // What must go before it was sent with an earlier turn: a database does one thing at a time.
+            if chunk.is_some() {
+                return chunk;
+            }
+        }
+        self.outbound
+            .take_ready()
+            .then(|| message(Message::Ready(proto::Ready {})))
+    }
+
+    /// Finds what the replica lacks of a database. If that is in memory, its first chunk.
+    fn look(&mut self, name: &DbName) -> Option<PrimaryMessage> {
+        let database = match self.store.database(name) {
+            Some(database) if database.pos() != Pos::EMPTY => database,
+            _ => {
+                self.gone(name);
+                return None;
+            }
+        };
+        let incarnation = database.incarnation();
+        let pos = self.outbound.place(name, incarnation);
+        let next = database.next_after(pos);
+        if !matches!(next, NextLtx::Snapshot(_)) && self.outbound.is_fresh(name) {
+            self.link.note_position(name, pos);
+        }
+        match next {
+            NextLtx::UpToDate => self.outbound.up_to_date(name),
+            NextLtx::File(file) if self.outbound.failures(name) < UNREADABLE => {
+                return self.begin_file(name, incarnation, file);
+            }
+            NextLtx::File(_) => {
+                self.begin_snapshot(
+                    name,
+                    database,
+                    pos,
+                    "the LTX file that follows cannot be read",
+                );
+            }
+            NextLtx::Snapshot(reason) => {
+                self.begin_snapshot(name, database, pos, &reason.to_string());
+            }
+        }
+        None
+    }
+
+    fn begin_snapshot(&mut self, name: &DbName, database: Arc<Database>, pos: Pos, reason: &str) {
+        if self.slots_taken >= SLOTS {
+            self.outbound.await_slot(name);
+            return;
+        }
+        tracing::info!(
+            database = %name, replica = %self.link.peer.hostname, position = %pos,
+            "sending a snapshot: {reason}"
+        );
+        let source = pump::snapshot(database, &self.signals);
+        self.outbound.opening(name);
+        self.keep_source(name, source);
+    }
+
+    fn begin_file(
+        &mut self,
+        name: &DbName,
+        incarnation: Incarnation,
+        file: LtxFile,
+    ) -> Option<PrimaryMessage> {
+        let bytes = file.bytes();
+        if bytes.is_none() && self.slots_taken >= SLOTS {
+            self.outbound.await_slot(name);
+            return None;
+        }
+        let head = proto::TransferHead {
+            incarnation: incarnation.get(),
+            min_txid: file.min_txid.get(),
+            max_txid: file.max_txid.get(),
+            pre_apply_checksum: file.pre_apply_checksum.get(),
+            post_apply_checksum: file.post_apply_checksum.get(),
+            size: bytes.as_ref().map_or(file.size, |bytes| bytes.len() as u64),
+            snapshot: file.min_txid.get() == 1,
+        };
+        self.outbound.begin(name, head, file.post_pos());
+        let source = match bytes {
+            Some(bytes) => Source::Memory(bytes),
+            None => pump::file(name, file, &self.signals),
+        };
+        self.keep_source(name, source);
+        self.pull(name)
+    }
+
+    fn keep_source(&mut self, name: &DbName, source: Source) {
+        self.forget_source(name);
+        self.slots_taken += usize::from(source.takes_slot());
+        self.sources.insert(name.clone(), source);
+    }
+
+    /// Takes the next piece of what is on its way.
+    fn pull(&mut self, name: &DbName) -> Option<PrimaryMessage> {
+        loop {
+            match self.sources.get_mut(name)?.pull() {
+                Pulled::Nothing => return None,
+                Pulled::Item(Item::Head(head, post)) => self.outbound.begin(name, head, post),
+                Pulled::Item(Item::Piece { data, last }) => {
+                    if last {
+                        self.forget_source(name);
+                    }
+                    return self.outbound.chunk(name, data, last);
+                }
+                Pulled::Broken(reason) => {
+                    self.broken(name, &reason);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Gives a database up for a while.
+    fn broken(&mut self, name: &DbName, reason: &str) {
+        self.forget_source(name);
+        let (failures, abort) = self.outbound.broken(name);
+        self.control.extend(abort);
+        let delay = RETRY_FIRST
+            .saturating_mul(1 << failures.saturating_sub(1).min(16))
+            .min(RETRY_MAX);
+        tracing::warn!(
+            database = %name, replica = %self.link.peer.hostname, ?delay,
+            "cannot be sent to a replica for now: {reason}"
+        );
+        let signals = Arc::downgrade(&self.signals);
+        let name = name.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            if let Some(signals) = signals.upgrade() {
+                signals.retry(&name);
+            }
+        });
+    }
+}
