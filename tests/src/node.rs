@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use crate::api::Api;
 use crate::binary::litefs_binary;
 use crate::listener::free_port;
-use crate::mount::{is_mounted, unmount};
+use crate::mount::{abort, is_mounted, unmount};
 use crate::pos::Pos;
 use crate::process::{Ended, TAG, kill_tagged, processes_tagged, signal, wait_for};
 use crate::settings::Settings;
@@ -296,8 +296,8 @@ impl Drop for Node {
         }
         kill_tagged(&self.tag);
         if let Some(mut process) = self.process.take() {
-            // It is killed; only a process stuck in the kernel can still make us wait, and the unmount frees it.
-            unmount(&self.settings.mount);
+            // A process that is killed while it waits for its own mount does not die before the mount does.
+            abort(&self.settings.mount);
             let _ = process.wait();
         }
         unmount(&self.settings.mount);

@@ -47,6 +47,24 @@ pub(crate) fn kill_tagged(value: &str) {
     }
 }
 
+/// Prints what the threads of the processes with the tag `value` wait for in the kernel: to see who blocks whom.
+pub(crate) fn print_waits(value: &str) {
+    for pid in processes_tagged(value) {
+        let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+            continue;
+        };
+        for thread in threads.filter_map(Result::ok).map(|entry| entry.path()) {
+            let text = |file: &str| fs::read_to_string(thread.join(file)).unwrap_or_default();
+            let stack = text("stack");
+            let calls: Vec<&str> = stack
+                .lines()
+                .filter_map(|line| line.split_whitespace().nth(1))
+                .collect();
+            eprintln!("{pid} {:<16} {}", text("comm").trim(), calls.join(" < "));
+        }
+    }
+}
+
 /// Waits for the end of `child`.
 ///
 /// # Panics

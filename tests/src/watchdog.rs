@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::mount::{abort, mounts_below};
-use crate::process::kill_tagged;
+use crate::process::{kill_tagged, print_waits};
 
 /// Aborts the mounts below a directory and kills the processes with a tag unless dropped in time.
 #[derive(Debug)]
@@ -30,6 +30,7 @@ impl Watchdog {
                 eprintln!(
                     "the test has run for {limit:?}: its mounts are aborted and its processes killed"
                 );
+                print_waits(&tag);
                 mounts_below(&directory)
                     .iter()
                     .for_each(|point| abort(point));

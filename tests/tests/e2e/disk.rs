@@ -9,7 +9,7 @@ use harness::{
 };
 
 const LIMIT: Duration = Duration::from_secs(120);
-const DISK: u64 = 24 << 20;
+const DISK: u64 = 64 << 20;
 const RECOVERED: Duration = Duration::from_secs(40);
 /// SQLite's result codes for what a full disk may look like: busy, IOERR, FULL, CANTOPEN, READONLY.
 const EXPECTED: [i32; 5] = [5, 10, 13, 14, 8];
