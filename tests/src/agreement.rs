@@ -15,16 +15,23 @@ const CAUGHT_UP: Duration = Duration::from_secs(30);
 /// Waits until `node` is at the position of `primary`, and returns it.
 #[track_caller]
 pub fn await_same_position(primary: &Node, node: &Node, database: &str) -> Pos {
-    let mut seen = (None, None);
+    let mut seen = None;
     let found = within(CAUGHT_UP, || {
-        seen = (primary.pos(database), node.pos(database));
-        seen.0.filter(|pos| seen.1 == Some(*pos))
+        let (here, there) = (primary.read_pos(database), node.read_pos(database));
+        let same = here
+            .as_ref()
+            .ok()
+            .filter(|here| there.as_ref().is_ok_and(|there| there == *here))
+            .copied();
+        seen = Some((here, there));
+        same
     });
-    let place = node.mount().display();
     found.unwrap_or_else(|| {
+        primary.print_waits();
+        node.print_waits();
         panic!(
-            "{database}: the primary is at {:?}, {place} stays at {:?}",
-            seen.0, seen.1
+            "{database}: primary and {} stay at {seen:?}",
+            node.mount().display()
         )
     })
 }

@@ -1,6 +1,7 @@
 //! One node: a `litefs mount` process with its own mount point, data directory and port.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::binary::litefs_binary;
 use crate::listener::free_port;
 use crate::mount::{abort, is_mounted, unmount};
 use crate::pos::Pos;
-use crate::process::{Ended, TAG, kill_tagged, processes_tagged, signal, wait_for};
+use crate::process::{Ended, TAG, kill_tagged, print_waits, processes_tagged, signal, wait_for};
 use crate::settings::Settings;
 use crate::stage::Stage;
 use crate::until::until;
@@ -104,11 +105,20 @@ impl Node {
     /// If `X-pos` holds anything else than a position.
     #[track_caller]
     pub fn pos(&self, database: &str) -> Option<Pos> {
-        let text = fs::read_to_string(self.database(&format!("{database}-pos"))).ok()?;
-        Some(
-            Pos::parse(&text)
-                .unwrap_or_else(|| panic!("{database}-pos of {} holds {text:?}", self.name)),
-        )
+        self.read_pos(database).ok()
+    }
+
+    /// As [`Node::pos`], with the reason why there is none.
+    #[track_caller]
+    pub fn read_pos(&self, database: &str) -> io::Result<Pos> {
+        let text = fs::read_to_string(self.database(&format!("{database}-pos")))?;
+        Ok(Pos::parse(&text)
+            .unwrap_or_else(|| panic!("{database}-pos of {} holds {text:?}", self.name)))
+    }
+
+    /// Prints what its threads wait for in the kernel.
+    pub fn print_waits(&self) {
+        print_waits(&self.tag);
     }
 
     /// Starts it and waits until it answers.

@@ -73,20 +73,13 @@ fn create_companion(
     reply: ReplyCreate,
 ) {
     let path = tree.backing(&db, kind);
-    if !create.own
-        && !path.exists()
-        && let Err(refusal) = db.may_create(kind)
-    {
-        return reply.error(of_refusal(refusal));
+    // A CREATE holds the whole directory: it is never made to wait.
+    if !create.own && !(path.exists() && db.is_ready(kind)) {
+        if let Err(refusal) = db.may_create(kind) {
+            return reply.error(of_refusal(refusal));
+        }
     }
-    let (tree, own) = (tree.clone(), create.own);
-    let node = Node::File(db.clone(), kind);
-    let open = move || open_and_reply(&tree, node, path, &create, reply);
-    if own {
-        open()
-    } else {
-        db.when_ready(kind, Box::new(open))
-    }
+    open_and_reply(tree, Node::File(db, kind), path, &create, reply);
 }
 
 fn open_and_reply(tree: &Tree, node: Node, path: PathBuf, create: &Create, reply: ReplyCreate) {

@@ -20,7 +20,7 @@ pub(crate) fn names(store: &Store) -> Vec<String> {
                 names.push(format!("{}-pos", db.name()));
             }
         }
-        for kind in [FileKind::Journal, FileKind::Wal, FileKind::Shm] {
+        for kind in [FileKind::Journal, FileKind::Shm, FileKind::Wal] {
             if exists(kind) {
                 names.push(db.name().file(kind));
             }

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use ltx::Pos;
 use store::{Lag, Role, Store};
 
 /// Size of `X-pos`: 16 hex digits, a slash, 16 hex digits, a newline.
@@ -12,8 +11,8 @@ pub(crate) const POS_SIZE: u64 = 34;
 pub(crate) const LAG_SIZE: u64 = 11;
 
 /// `X-pos`.
-pub(crate) fn pos(pos: Pos) -> String {
-    format!("{}/{}\n", pos.txid, pos.checksum)
+pub(crate) fn pos(pos: impl std::fmt::Display) -> String {
+    format!("{pos}\n")
 }
 
 /// `.primary`: the primary's host name. `None` on the primary and while there is no connection to it.

@@ -59,10 +59,10 @@ impl Tree {
     ) -> Result<Option<(Arc<Inode>, FileAttr, Duration)>, Errno> {
         let parsed = MountName::parse(name).map_err(|_| Errno::EINVAL)?;
         let Some((node, path)) = self.resolve(&parsed) else {
-            return if parsed == MountName::Primary {
-                Err(Errno::ENOENT)
-            } else {
-                Ok(None)
+            // What appears without anybody creating it must not be remembered as absent.
+            return match parsed {
+                MountName::Primary | MountName::Pos(_) | MountName::Lock(_) => Err(Errno::ENOENT),
+                _ => Ok(None),
             };
         };
         if !path.as_os_str().is_empty() && !path.exists() {

@@ -91,26 +91,27 @@ async fn bytes_that_are_not_http2_get_an_answer_or_the_end() {
     until_untouched(&primary, &serving).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn http_clients_are_told_what_is_wanted() {
-    let (primary, serving) = primary().await;
+/// The answer to a request of HTTP/1.
+async fn ask(serving: &Serving, what: &str) -> String {
     let mut stream = TcpStream::connect(serving.address).await.unwrap();
-    let request =
-        "POST /litefs.v1.Replication/Replicate HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let request = format!("{what} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http_clients_are_told_what_is_wanted() {
+    let (primary, serving) = primary().await;
+    let answer = ask(&serving, "POST /litefs.v1.Replication/Replicate").await;
     assert!(answer.starts_with("HTTP/1.1 426 "), "{answer}");
     assert!(answer.contains("HTTP/2"), "{answer}");
-    // Other paths are somebody else's.
-    let mut stream = TcpStream::connect(serving.address).await.unwrap();
-    stream
-        .write_all(b"GET /other HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        .await
-        .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    // Other paths are somebody else's, or nobody's.
+    let answer = ask(&serving, "GET /other").await;
     assert!(answer.ends_with("something else"), "{answer}");
+    let answer = ask(&serving, "GET /unknown").await;
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     until_untouched(&primary, &serving).await;
 }
 

@@ -231,7 +231,7 @@ async fn a_primary_that_stops_says_so_and_is_found_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_is_killed_in_the_middle_of_a_snapshot_starts_over() {
+async fn a_replica_that_stops_in_the_middle_of_a_snapshot_starts_over() {
     let (primary, replica) = (Node::primary(), Node::replica());
     primary.import("large.db", &image(8000, 1, "DELETE"));
     let serving = primary.serve().await;

@@ -6,29 +6,8 @@ use std::path::PathBuf;
 use crate::env::Env;
 use crate::error::{Error, IoContext};
 use crate::layout::DatabaseDir;
-use crate::name::{DbName, FileKind};
+use crate::name::DbName;
 use crate::transaction::unix_ms;
-
-/// Moves files of a database to a new directory under `aside/`; returns it. Open handles go on with the files.
-pub(crate) fn put_aside(
-    env: &Env,
-    db: &DbName,
-    dir: &DatabaseDir,
-    kinds: &[FileKind],
-    why: &str,
-) -> Result<PathBuf, Error> {
-    let target = new_directory(env, db, why)?;
-    for kind in kinds {
-        let from = dir.file(*kind);
-        match fs::rename(&from, target.join(kind.backing_name())) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).during("move aside", &from);
-            }
-            _ => {}
-        }
-    }
-    Ok(target)
-}
 
 /// Moves the whole directory of a database.
 pub(crate) fn put_all_aside(

@@ -14,7 +14,6 @@ use crate::incoming::Incoming;
 use crate::log::NextLtx;
 use crate::name::{DbName, FileKind};
 use crate::shared::Shared;
-use crate::snapshot::Snapshot;
 use crate::status::DatabaseStatus;
 use crate::strand::Strand;
 
@@ -70,11 +69,6 @@ impl Database {
         let log = self.shared.log.read();
         let current = log.end().unwrap_or_else(|| self.pos());
         log.next_after(pos, current)
-    }
-
-    /// A consistent reader of the whole database. Waits for the strand; holds SQLite's locks until it is dropped.
-    pub fn snapshot(&self) -> Result<Snapshot, Error> {
-        self.call(Core::snapshot)?
     }
 
     /// A place to collect a received LTX file.

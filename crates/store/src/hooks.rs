@@ -43,16 +43,19 @@ impl Database {
     /// Calls `then` once an application may open a file: on a replica not before the store is the only writer of a
     /// database in WAL mode.
     pub fn when_ready(self: &Arc<Self>, kind: FileKind, then: Box<dyn FnOnce() + Send>) {
-        let waits = matches!(kind, FileKind::Wal | FileKind::Shm)
-            && self.shared.env.is_replica()
-            && self.shared.mode() == Mode::Wal
-            && !self.shared.writer_joined.load(Ordering::Acquire);
-        if waits {
+        if self.is_ready(kind) {
+            then();
+        } else {
             // Joining is a job of the strand that was posted before.
             self.strand.post(move |_| then());
-        } else {
-            then();
         }
+    }
+
+    /// Whether [`Database::when_ready`] would not wait.
+    pub fn is_ready(&self, kind: FileKind) -> bool {
+        let of_log = matches!(kind, FileKind::Wal | FileKind::Shm);
+        !(of_log && self.shared.env.is_replica() && self.shared.mode() == Mode::Wal)
+            || self.shared.writer_joined.load(Ordering::Acquire)
     }
 
     /// How SQLite writes the database.
@@ -80,7 +83,7 @@ impl Database {
     pub fn may_create(&self, kind: FileKind) -> Result<(), Refusal> {
         match kind {
             _ if self.shared.env.is_primary() => Ok(()),
-            FileKind::Wal | FileKind::Shm if self.shared.mode() == Mode::Wal => Ok(()),
+            // On a replica the store makes the -wal and the -shm itself.
             _ => Err(Refusal::ReadOnly),
         }
     }

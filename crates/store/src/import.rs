@@ -21,7 +21,6 @@ use crate::shared_index::read_full;
 use crate::spool::Spool;
 use crate::status::Mode;
 use crate::transaction::unix_ms;
-use crate::view::View;
 
 /// A database that is being received. Dropped without [`Import::commit`] nothing has happened.
 pub struct Import {
@@ -165,7 +164,7 @@ impl Image {
 #[derive(Clone, Copy)]
 struct Page1 {
     /// The connections there are work in this mode.
-    versions: Option<[u8; 2]>,
+    versions: [u8; 2],
     /// Connections compare these to know that their cache and their schema are old.
     change_counter: u32,
     schema_cookie: u32,
@@ -206,7 +205,7 @@ impl Core {
     }
 
     fn import_locked(&mut self, spool: &mut Spool, image: Image) -> Result<Pos, Error> {
-        let page_1 = self.page_1_for_import(image)?;
+        let page_1 = self.page_1_for_import()?;
         let mut incoming = Incoming {
             spool: self.encode_import(spool, image, page_1)?,
         };
@@ -284,16 +283,16 @@ impl Core {
     }
 
     /// `None` for a database without a content yet: the imported file is taken as it is.
-    fn page_1_for_import(&self, image: Image) -> Result<Option<Page1>, Error> {
+    fn page_1_for_import(&self) -> Result<Option<Page1>, Error> {
         if self.table.page_count() == 0 {
             return Ok(None);
         }
         let mut page = vec![0; DatabaseHeader::SIZE];
-        if self.mode() == Mode::Wal {
-            View::of_wal(self.env(), self.name(), self.dir())?
-                .0
-                .read(Pgno::FIRST, &mut page)?;
-        } else {
+        let in_log = match &self.writer {
+            Some(writer) => writer.read_from_log(Pgno::FIRST, &mut page)?,
+            None => false,
+        };
+        if !in_log {
             let path = self.dir().file(FileKind::Database);
             let file = File::open(&path).during("open", &path)?;
             read_full(&file, &mut page, 0).during("read", &path)?;
@@ -302,9 +301,8 @@ impl Core {
             what: format!("database {}: header", self.name()),
             source,
         })?;
-        let same_size = self.page_size == Some(image.page_size);
         Ok(Some(Page1 {
-            versions: same_size.then_some([old.write_version, old.read_version]),
+            versions: [old.write_version, old.read_version],
             change_counter: old.change_counter.wrapping_add(1),
             schema_cookie: old.schema_cookie.wrapping_add(1),
         }))
@@ -332,9 +330,7 @@ impl Page1 {
                 place.copy_from_slice(bytes);
             }
         };
-        if let Some(versions) = self.versions {
-            put(header::OFFSET_WRITE_VERSION, &versions);
-        }
+        put(header::OFFSET_WRITE_VERSION, &self.versions);
         put(
             header::OFFSET_CHANGE_COUNTER,
             &self.change_counter.to_be_bytes(),

@@ -70,6 +70,29 @@ impl DatabaseDir {
         self.0.join(kind.backing_name())
     }
 
+    /// Makes the -wal and the -shm, empty, owned like `database`, if they are not there: on a replica an application
+    /// must never be the one who creates them, for that would hold the directory while it waits for the store.
+    pub(crate) fn make_log_files(&self, database: &Path) -> Result<(), Error> {
+        let meta = fs::metadata(database).ok();
+        for kind in [FileKind::Wal, FileKind::Shm] {
+            let path = self.file(kind);
+            let file = File::options()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(&path)
+                .during("create", &path)?;
+            if let Some(meta) = &meta {
+                use std::os::unix::fs::{MetadataExt, fchown};
+                file.set_permissions(meta.permissions())
+                    .during("set the permissions of", &path)?;
+                // Only root may; for another user the owner is the same anyway.
+                let _ = fchown(&file, Some(meta.uid()), Some(meta.gid()));
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn ltx(&self) -> PathBuf {
         self.0.join("ltx")
     }

@@ -127,7 +127,7 @@ pub(crate) struct LtxLog {
 
 impl LtxLog {
     /// Reads the directory. Only the newest contiguous run of readable files counts; what is before a gap, and what
-    /// cannot be read, stays on disk until retention takes it. Returns the log and complaints for the log file.
+    /// cannot be read, stays on disk. Returns the log and complaints for the log file.
     pub(crate) fn open(dir: &Path) -> Result<(LtxLog, Vec<String>), Error> {
         let mut named = Vec::new();
         let mut complaints = Vec::new();

@@ -1,10 +1,13 @@
 //! Removal of what is too old, in the background.
 
 use std::sync::{Arc, Weak};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::layout::remove_if_exists;
 use crate::store::Store;
+
+/// What was put aside is kept at least this long: somebody has to notice that it is missing.
+const ASIDE: Duration = Duration::from_secs(24 * 3600);
 
 /// Looks at the configured interval, for as long as the store lives.
 pub(crate) fn start(store: &Arc<Store>) {
@@ -43,7 +46,7 @@ fn reap(store: &Store) {
             }
         }
     }
-    if let Err(error) = crate::aside::reap(store.env(), retention) {
+    if let Err(error) = crate::aside::reap(store.env(), retention.max(ASIDE)) {
         tracing::warn!(error = error.chain(), "what was put aside stays");
     }
 }

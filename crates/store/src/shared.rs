@@ -116,6 +116,11 @@ impl Shared {
         self.state.read().mode
     }
 
+    /// What is committed may be in a -wal: the header says so, or it has said so and applications are still connected.
+    pub(crate) fn is_written_with_log(&self) -> bool {
+        self.mode() == Mode::Wal || self.writer_joined.load(Ordering::Acquire)
+    }
+
     pub(crate) fn incarnation(&self) -> Incarnation {
         self.state.read().incarnation
     }

@@ -21,6 +21,9 @@ use crate::name::{DbName, FileKind};
 /// How long to wait for a lock that connections hold for moments only.
 const MOMENT: Duration = Duration::from_secs(5);
 
+/// The same without CKPT.
+const ALL_BUT_WRITE_AND_CHECKPOINT: LockRange = LockRange { start: 122, len: 6 };
+
 /// All wal-index locks but WRITE: what a recovery takes (CKPT, RECOVER, READ0 to READ4).
 const ALL_BUT_WRITE: LockRange = LockRange { start: 121, len: 7 };
 
@@ -59,8 +62,7 @@ impl SharedIndex {
 
     /// Takes WAL_WRITE_LOCK, waiting for a writer to finish.
     pub(crate) fn lock_write(&self, limit: Duration) -> Result<bool, Error> {
-        locks::lock_within(&self.file, lock::WAL_WRITE, LockKind::Exclusive, limit)
-            .during("lock", &self.dir.file(FileKind::Shm))
+        self.lock_within(lock::WAL_WRITE, limit)
     }
 
     /// Gives WAL_WRITE_LOCK back.
@@ -71,6 +73,12 @@ impl SharedIndex {
     /// Takes a lock at once or not at all.
     pub(crate) fn try_lock(&self, range: LockRange, kind: LockKind) -> Result<bool, Error> {
         locks::try_lock(&self.file, range, kind).during("lock", &self.dir.file(FileKind::Shm))
+    }
+
+    /// Takes a lock exclusively within a time. `false` if it was not to be had.
+    pub(crate) fn lock_within(&self, range: LockRange, limit: Duration) -> Result<bool, Error> {
+        locks::lock_within(&self.file, range, LockKind::Exclusive, limit)
+            .during("lock", &self.dir.file(FileKind::Shm))
     }
 
     /// Takes a lock that others hold for moments only.
@@ -87,15 +95,24 @@ impl SharedIndex {
         locks::unlock(&self.file, range).during("unlock", &self.dir.file(FileKind::Shm))
     }
 
+    /// [`SharedIndex::header_or_recover`] for who holds CKPT and keeps it.
+    pub(crate) fn header_or_recover_but_checkpoint(&mut self) -> Result<WalIndexHeader, Error> {
+        self.recover_under(ALL_BUT_WRITE_AND_CHECKPOINT)
+    }
+
     /// The header; if there is no valid one it is built from the -wal, as SQLite's recovery does. WAL_WRITE_LOCK must
     /// be held.
     pub(crate) fn header_or_recover(&mut self) -> Result<WalIndexHeader, Error> {
+        self.recover_under(ALL_BUT_WRITE)
+    }
+
+    fn recover_under(&mut self, locks: LockRange) -> Result<WalIndexHeader, Error> {
         if let Ok(header) = self.index.header() {
             return Ok(header);
         }
-        self.lock(ALL_BUT_WRITE, LockKind::Exclusive, "the wal-index")?;
+        self.lock(locks, LockKind::Exclusive, "the wal-index")?;
         let built = self.build(&self.dir.file(FileKind::Wal));
-        self.unlock(ALL_BUT_WRITE)?;
+        self.unlock(locks)?;
         built
     }
 

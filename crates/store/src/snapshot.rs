@@ -6,11 +6,11 @@ use ltx::{Checksum, PageSize, Pos, TxId};
 
 use crate::capture::Occasion;
 use crate::core::Core;
+use crate::database::Database;
 use crate::error::Error;
 use crate::name::DbName;
-use crate::status::Mode;
 use crate::transaction::unix_ms;
-use crate::view::View;
+use crate::view::{Locked, View};
 
 /// A view of the database at one position. Holds SQLite's locks until it is dropped: readers, and in WAL mode
 /// writers, go on meanwhile; checkpoints wait.
@@ -21,31 +21,38 @@ pub struct Snapshot {
     view: View,
 }
 
+impl Database {
+    /// A consistent reader of the whole database. Waits for SQLite's locks and for the strand; holds the locks until it
+    /// is dropped.
+    pub fn snapshot(&self) -> Result<Snapshot, Error> {
+        let shared = &self.shared;
+        if shared.state().page_count == 0 && self.drain()?.txid.is_zero() {
+            return Err(Error::UnknownDatabase(shared.name.clone()));
+        }
+        // The locks are taken here and not on the strand: a writer who holds them may be waiting for the strand.
+        let _own = shared.env.own.enter();
+        let locked = Locked::take(
+            &shared.env,
+            &shared.name,
+            &shared.dir,
+            shared.is_written_with_log(),
+        )?;
+        self.call(move |core| core.snapshot(locked))?
+    }
+}
+
 impl Core {
-    pub(crate) fn snapshot(&mut self) -> Result<Snapshot, Error> {
-        let (db, node_id) = (self.name().clone(), self.env().node_id);
-        if self.table.page_count() == 0 {
-            self.capture(Occasion::Wake)?;
+    fn snapshot(&mut self, locked: Locked) -> Result<Snapshot, Error> {
+        let (view, index) = View::new(locked, self.name(), self.dir())?;
+        match index {
+            // The view is of the commits up to this frame, whatever is committed meanwhile.
+            Some(index) => self.capture_up_to(&index)?,
+            None => self.capture(Occasion::Wake)?,
         }
-        if self.table.page_count() == 0 {
-            return Err(Error::UnknownDatabase(db));
-        }
-        let view = match self.mode() {
-            Mode::Wal => {
-                let (view, index) = View::of_wal(self.env(), self.name(), self.dir())?;
-                // The view is of the commits up to this frame, whatever is committed meanwhile.
-                self.capture_up_to(&index)?;
-                view
-            }
-            _ => {
-                self.capture(Occasion::Wake)?;
-                View::of_rollback(self.env(), self.name(), self.dir())?
-            }
-        };
         Ok(Snapshot {
-            db,
+            db: self.name().clone(),
             pos: self.pos(),
-            node_id,
+            node_id: self.env().node_id,
             view,
         })
     }

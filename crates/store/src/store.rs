@@ -386,6 +386,9 @@ fn claim(data: &DataDir) -> Result<File, Error> {
     if path.exists() && !path.is_dir() {
         return Err(refuse("is not a directory".into()));
     }
+    if !data.dbs().exists() {
+        refuse_foreign(path)?;
+    }
     for dir in [data.dbs(), data.super_journals()] {
         fs::create_dir_all(&dir).during("create", &dir)?;
     }
@@ -403,6 +406,30 @@ fn claim(data: &DataDir) -> Result<File, Error> {
         )),
         Err(fs::TryLockError::Error(error)) => Err(error).during("lock", &lock_path),
     }
+}
+
+/// A directory without `dbs` must be empty: anything else is somebody else's.
+fn refuse_foreign(path: &Path) -> Result<(), Error> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).during("list", path),
+    };
+    for entry in entries {
+        let name = entry.during("list", path)?.file_name();
+        // The root of a file system of its own.
+        if name != "lost+found" {
+            let reason = format!(
+                "is not one of litefs and not empty (it has {})",
+                name.display()
+            );
+            return Err(Error::DataDirectory {
+                path: path.to_owned(),
+                reason,
+            });
+        }
+    }
+    Ok(())
 }
 
 fn own_number(path: &Path) -> Result<u64, Error> {

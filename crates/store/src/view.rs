@@ -42,64 +42,82 @@ struct Log {
     frames: HashMap<Pgno, u32>,
 }
 
-/// Open-file-description locks live as long as these.
-struct Locked {
+/// The locks of a view. Open-file-description locks live as long as the files.
+///
+/// To be taken where nobody waits for the strand of the database: who holds one of them may be waiting for it.
+pub(crate) struct Locked {
     _database: File,
     shm: Option<SharedIndex>,
 }
 
-impl View {
-    /// Takes a view of a database in a rollback mode.
-    pub(crate) fn of_rollback(env: &Env, db: &DbName, dir: &DatabaseDir) -> Result<View, Error> {
-        let locked = lock_database(env, db, dir)?;
-        let path = dir.file(FileKind::Database);
-        let database = File::open(&path).during("open", &path)?;
-        let (page_size, page_count) = size_from_header(&database, &path, db)?;
-        Ok(View {
-            page_size,
-            page_count,
-            database,
-            database_path: path,
-            log: None,
-            _locked: locked,
-        })
-    }
-
-    /// Takes a view of a database in WAL mode. Also returns the header of the wal-index that it is a view of.
-    pub(crate) fn of_wal(
+impl Locked {
+    /// Takes SHARED on the database and, in WAL mode, CKPT; the wal-index is valid then.
+    pub(crate) fn take(
         env: &Env,
         db: &DbName,
         dir: &DatabaseDir,
-    ) -> Result<(View, WalIndexHeader), Error> {
-        let mut locked = lock_database(env, db, dir)?;
-        let mut shm = SharedIndex::join(env, db, dir)?;
-        if shm.index.header().is_err() {
-            shm.lock(lock::WAL_WRITE, LockKind::Exclusive, "WAL_WRITE_LOCK")?;
-            let recovered = shm.header_or_recover();
-            shm.unlock_write()?;
-            recovered?;
+        wal: bool,
+    ) -> Result<Locked, Error> {
+        let path = dir.file(FileKind::Database);
+        let database = env
+            .mount()?
+            .open(db, FileKind::Database, OpenHow::Existing)
+            .during("open through the mount", &path)?;
+        lock_database_shared(&database, db)?;
+        if !wal {
+            return Ok(Locked {
+                _database: database,
+                shm: None,
+            });
         }
+        let mut shm = SharedIndex::join(env, db, dir)?;
         shm.lock(lock::WAL_CKPT, LockKind::Exclusive, "WAL_CKPT_LOCK")?;
-        let header = match shm.index.header() {
-            Ok(header) => header,
-            // A writer is publishing at this very moment; it cannot take longer than its WRITE lock.
-            Err(_) => {
-                shm.lock(lock::WAL_WRITE, LockKind::Exclusive, "WAL_WRITE_LOCK")?;
-                let header = shm.header_or_recover();
-                shm.unlock_write()?;
-                header?
-            }
-        };
-        let backfill = shm.index.checkpoint_info().backfill;
+        valid_header(&mut shm)?;
+        Ok(Locked {
+            _database: database,
+            shm: Some(shm),
+        })
+    }
+}
+
+/// The header of the wal-index; it is built if nobody has.
+fn valid_header(shm: &mut SharedIndex) -> Result<WalIndexHeader, Error> {
+    match shm.index.header() {
+        Ok(header) => Ok(header),
+        // Never built, or being written at this moment: it is whole once its writer is done.
+        Err(_) => {
+            shm.lock(lock::WAL_WRITE, LockKind::Exclusive, "WAL_WRITE_LOCK")?;
+            let header = shm.header_or_recover_but_checkpoint();
+            shm.unlock_write()?;
+            header
+        }
+    }
+}
+
+impl View {
+    /// The view that the locks keep as it is now. Also returns the header of the wal-index that it is a view of, in
+    /// WAL mode.
+    pub(crate) fn new(
+        mut locked: Locked,
+        db: &DbName,
+        dir: &DatabaseDir,
+    ) -> Result<(View, Option<WalIndexHeader>), Error> {
         let path = dir.file(FileKind::Database);
         let database = File::open(&path).during("open", &path)?;
-        let log = Log::over(&shm, dir, &header, backfill)?;
-        let in_log = header.page_size.filter(|_| header.mx_frame > 0);
+        let (mut index, mut log) = (None, None);
+        if let Some(shm) = &mut locked.shm {
+            let header = valid_header(shm)?;
+            let backfill = shm.index.checkpoint_info().backfill;
+            log = Log::over(shm, dir, &header, backfill)?;
+            index = Some(header);
+        }
+        let in_log = index.and_then(|header| {
+            Some((header.page_size?, header.page_count)).filter(|_| header.mx_frame > 0)
+        });
         let (page_size, page_count) = match in_log {
-            Some(page_size) => (page_size, header.page_count),
+            Some(size) => size,
             None => size_from_header(&database, &path, db)?,
         };
-        locked.shm = Some(shm);
         let view = View {
             page_size,
             page_count,
@@ -108,7 +126,7 @@ impl View {
             log,
             _locked: locked,
         };
-        Ok((view, header))
+        Ok((view, index))
     }
 
     pub(crate) fn page_size(&self) -> PageSize {
@@ -185,19 +203,6 @@ pub(crate) fn size_from_header(
         header.page_size,
         header.trusted_page_count().unwrap_or(in_file),
     ))
-}
-
-fn lock_database(env: &Env, db: &DbName, dir: &DatabaseDir) -> Result<Locked, Error> {
-    let path = dir.file(FileKind::Database);
-    let file = env
-        .mount()?
-        .open(db, FileKind::Database, OpenHow::Existing)
-        .during("open through the mount", &path)?;
-    lock_database_shared(&file, db)?;
-    Ok(Locked {
-        _database: file,
-        shm: None,
-    })
 }
 
 impl Log {

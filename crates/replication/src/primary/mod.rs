@@ -99,7 +99,7 @@ pub fn server(
     let path = format!("/{}/{{*method}}", ReplicationServer::<Service>::NAME);
     let router = axum::Router::new()
         .route_service(&path, server)
-        .layer(middleware::from_fn(only_grpc));
+        .route_layer(middleware::from_fn(only_grpc));
     (router, replicas)
 }
 

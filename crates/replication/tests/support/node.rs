@@ -148,9 +148,9 @@ impl Serving {
             hostname: "primary-host".to_owned(),
         };
         let (router, replicas) = replication::server(store, config, cancel.clone());
-        // As in the program: it shares the port with another API that has a fallback of its own.
+        // As in the program: it shares the port with another API.
         let router = axum::Router::new()
-            .fallback(|| async { "something else" })
+            .route("/other", axum::routing::get(|| async { "something else" }))
             .merge(router);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

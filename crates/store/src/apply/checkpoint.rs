@@ -26,10 +26,20 @@ use crate::shared_index::{SharedIndex, lock_database_shared, read_full};
 const BACKLOG: u32 = 1000;
 
 impl Core {
-    /// Starts a checkpoint on another thread, if there is enough to do and none is running.
+    /// Starts a checkpoint if there is enough to do.
     pub(crate) fn checkpoint_if_due(&self) {
-        let backlog = self.writer.as_ref().map_or(0, |writer| writer.backlog());
-        if backlog < BACKLOG || self.shared.checkpointing.swap(true, Ordering::AcqRel) {
+        if self
+            .writer
+            .as_ref()
+            .is_some_and(|writer| writer.backlog() >= BACKLOG)
+        {
+            self.checkpoint_in_background();
+        }
+    }
+
+    /// Starts a checkpoint on another thread, if none is running.
+    pub(crate) fn checkpoint_in_background(&self) {
+        if self.shared.checkpointing.swap(true, Ordering::AcqRel) {
             return;
         }
         let shared: Arc<Shared> = self.shared.clone();

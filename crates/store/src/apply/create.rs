@@ -1,5 +1,4 @@
-//! Apply to a database that does not exist here yet, or that changes its page size: the file is written aside and
-//! renamed in.
+//! Apply to a database that does not exist here yet: the file is written aside and renamed in.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -14,16 +13,8 @@ use super::Verified;
 use super::wal_writer::WalWriter;
 
 impl Core {
-    pub(crate) fn create_from(
-        &mut self,
-        file: &LtxFile,
-        verified: &Verified,
-        replace: bool,
-    ) -> Result<(), Error> {
+    pub(crate) fn create_from(&mut self, file: &LtxFile, verified: &Verified) -> Result<(), Error> {
         let path = self.dir().file(FileKind::Database);
-        if replace {
-            self.detach_files()?;
-        }
         if verified.header.commit == 0 {
             self.set_mode(Mode::Empty);
             return Ok(());
@@ -39,32 +30,17 @@ impl Core {
         database.set_len(length).during("resize", &aside)?;
         database.sync_all().during("sync", &aside)?;
         let mode = verified.mode.unwrap_or(Mode::NotSqlite);
+        let joins = mode == Mode::Wal && self.env().is_replica();
+        if joins {
+            self.dir().make_log_files(&path)?;
+        }
         self.set_mode(mode);
         fs::rename(&aside, &path).during("rename to", &path)?;
-        for name in [
-            self.name().file(FileKind::Database),
-            format!("{}-pos", self.name()),
-        ] {
-            self.env().forget_name(&name);
-        }
-        if mode == Mode::Wal && self.env().is_replica() {
-            self.set_writer(Some(WalWriter::join(self.env(), self.name(), self.dir())?));
-        }
-        Ok(())
-    }
-
-    /// The old files go to `aside/`; applications that have them open keep them until they close them.
-    fn detach_files(&mut self) -> Result<(), Error> {
-        self.set_writer(None);
-        crate::aside::put_aside(
-            self.env(),
-            self.name(),
-            self.dir(),
-            &FileKind::ALL,
-            "replaced",
-        )?;
         for kind in FileKind::ALL {
             self.env().forget_name(&self.name().file(kind));
+        }
+        if joins {
+            self.set_writer(Some(WalWriter::join(self.env(), self.name(), self.dir())?));
         }
         Ok(())
     }

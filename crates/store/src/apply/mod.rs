@@ -154,11 +154,8 @@ impl Core {
     }
 
     fn apply_pages(&mut self, file: &LtxFile, verified: &Verified) -> Result<(), Error> {
-        let new_size = self
-            .page_size
-            .is_some_and(|known| known != verified.header.page_size);
-        if self.table.page_count() == 0 || new_size {
-            self.create_from(file, verified, new_size)
+        if self.table.page_count() == 0 {
+            self.create_from(file, verified)
         } else if self.writer.is_some() || self.mode() == Mode::Wal {
             self.apply_wal(file, verified)
         } else {

@@ -16,6 +16,10 @@ impl Core {
         };
         let appended = self.append(&mut writer, file, verified);
         self.set_writer(Some(writer));
+        if appended.is_err() {
+            // If the disk is full the log may be what fills it.
+            self.checkpoint_in_background();
+        }
         appended?;
         match verified.mode {
             // Applications that are connected go on in WAL mode; when they are gone the log can go, too.

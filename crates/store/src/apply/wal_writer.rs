@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ltx::{PageSize, Pgno};
 use sqlite::lock;
-use sqlite::wal::{FrameChain, NATIVE_BIG_ENDIAN, Salts, WalHeader, frame_offset};
+use sqlite::wal::{FrameChain, FrameHeader, NATIVE_BIG_ENDIAN, Salts, WalHeader, frame_offset};
 use sqlite::wal_index::{CheckpointInfo, WalIndexHeader};
 
 use crate::env::Env;
@@ -17,11 +17,14 @@ use crate::layout::DatabaseDir;
 use crate::locks::{self, LockKind};
 use crate::mount::OpenHow;
 use crate::name::{DbName, FileKind};
-use crate::shared_index::{SharedIndex, lock_database_shared};
+use crate::shared_index::{SharedIndex, lock_database_shared, read_full};
 use crate::view::chain_at;
 
 /// Frames are written to the -wal in pieces of about this many bytes.
 const PIECE: usize = 1024 * 1024;
+
+/// How long to wait for readers before a log with another page size.
+const READERS_WAIT: Duration = Duration::from_secs(5);
 
 /// How long to wait for WAL_WRITE_LOCK when joining.
 const WRITE_LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -35,6 +38,7 @@ pub(crate) struct WalWriter {
     wal: File,
     /// Through the mount; SHARED is held on it.
     pub(crate) database: File,
+    db: DbName,
     dir: DatabaseDir,
     checkpoint_seq: u32,
 }
@@ -90,6 +94,7 @@ impl WalWriter {
             shm,
             wal,
             database,
+            db: db.clone(),
             dir: dir.clone(),
             checkpoint_seq: 0,
         })
@@ -110,6 +115,21 @@ impl WalWriter {
         self.shm.index.header().ok().as_ref().and_then(chain_at)
     }
 
+    /// Reads (the beginning of) the latest version of a page if it is in the log. `false` if it is in the database file.
+    pub(crate) fn read_from_log(&self, pgno: Pgno, page: &mut [u8]) -> Result<bool, Error> {
+        let Ok(header) = self.shm.index.header() else {
+            return Ok(false);
+        };
+        let (Some(page_size), Some(frame)) =
+            (header.page_size, self.shm.index.find(pgno, header.mx_frame))
+        else {
+            return Ok(false);
+        };
+        let offset = frame_offset(page_size, frame) + FrameHeader::SIZE as u64;
+        read_full(&self.wal, page, offset).during("read", &self.dir.file(FileKind::Wal))?;
+        Ok(true)
+    }
+
     /// Begins a transaction; restarts the log if all of it is in the database file and no reader needs it.
     pub(crate) fn begin(&mut self, page_size: PageSize) -> Result<Append<'_>, Error> {
         let mut header = self
@@ -118,12 +138,11 @@ impl WalWriter {
             .header()
             .or_else(|_| self.shm.header_or_recover())?;
         if header.mx_frame > 0 && header.page_size != Some(page_size) {
-            return Err(Error::BadFile {
-                path: self.dir.file(FileKind::Wal),
-                reason: format!("has another page size than the transaction, {page_size}"),
-            });
+            // Every page comes anew, so nothing in the log is needed but by those who are reading it.
+            self.restart_within(&mut header, READERS_WAIT)?;
+        } else {
+            self.restart_if_possible(&mut header)?;
         }
-        self.restart_if_possible(&mut header)?;
         let chain = if header.mx_frame == 0 {
             self.begin_log(page_size, &mut header)?
         } else {
@@ -155,18 +174,44 @@ impl WalWriter {
             return Ok(());
         }
         let result = if self.shm.try_lock(lock::WAL_READ_1_4, LockKind::Exclusive)? {
-            self.checkpoint_seq = self.checkpoint_seq.wrapping_add(1);
-            header.mx_frame = 0;
-            header.salts = header.salts.next(rand::random());
-            self.shm.index.publish(header);
-            self.shm
-                .index
-                .set_checkpoint_info(CheckpointInfo::RESTARTED);
-            self.shm.unlock(lock::WAL_READ_1_4)
+            self.restart(header)
         } else {
             Ok(())
         };
         result.and(self.shm.unlock(lock::WAL_CKPT))
+    }
+
+    /// The same, waiting for checkpointers and readers.
+    fn restart_within(
+        &mut self,
+        header: &mut WalIndexHeader,
+        limit: Duration,
+    ) -> Result<(), Error> {
+        self.shm
+            .lock(lock::WAL_CKPT, LockKind::Exclusive, "WAL_CKPT_LOCK")?;
+        let result = if self.shm.lock_within(lock::WAL_READ_1_4, limit)? {
+            self.restart(header)
+        } else {
+            let waited_ms = limit.as_millis() as u64;
+            Err(Error::Busy {
+                db: self.db.clone(),
+                lock: "a read mark",
+                waited_ms,
+            })
+        };
+        result.and(self.shm.unlock(lock::WAL_CKPT))
+    }
+
+    /// With CKPT and the read marks held: the log begins anew.
+    fn restart(&mut self, header: &mut WalIndexHeader) -> Result<(), Error> {
+        self.checkpoint_seq = self.checkpoint_seq.wrapping_add(1);
+        header.mx_frame = 0;
+        header.salts = header.salts.next(rand::random());
+        self.shm.index.publish(header);
+        self.shm
+            .index
+            .set_checkpoint_info(CheckpointInfo::RESTARTED);
+        self.shm.unlock(lock::WAL_READ_1_4)
     }
 
     /// Writes the header of a new generation.

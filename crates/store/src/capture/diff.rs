@@ -6,7 +6,7 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::status::Mode;
 use crate::transaction::{ChangedPages, Extent};
-use crate::view::{View, chain_at};
+use crate::view::{Locked, View, chain_at};
 
 impl Core {
     /// Compares, publishes the difference if there is one, and goes on from there.
@@ -14,16 +14,18 @@ impl Core {
         tracing::warn!(database = %self.name(), pos = %self.pos(), why, "comparing the whole database");
         match self.mode() {
             Mode::Wal => {
-                let (view, index) = View::of_wal(self.env(), self.name(), self.dir())?;
+                let locked = Locked::take(self.env(), self.name(), self.dir(), true)?;
+                let (view, index) = View::new(locked, self.name(), self.dir())?;
                 self.publish_difference(&view)?;
-                match chain_at(&index) {
+                match index.as_ref().and_then(chain_at) {
                     Some(chain) => self.set_chain(chain),
                     None => self.forget_generation(),
                 }
                 Ok(())
             }
             Mode::Rollback | Mode::Empty => {
-                let view = View::of_rollback(self.env(), self.name(), self.dir())?;
+                let locked = Locked::take(self.env(), self.name(), self.dir(), false)?;
+                let (view, _) = View::new(locked, self.name(), self.dir())?;
                 self.publish_difference(&view)
             }
             Mode::NotSqlite => Ok(()),

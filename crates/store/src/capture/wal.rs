@@ -70,13 +70,17 @@ enum Bound {
 
 impl Core {
     pub(crate) fn capture_wal(&mut self, occasion: Occasion) -> Result<(), Error> {
-        self.join_if_open()?;
+        if occasion != Occasion::End {
+            // At the end the request that is held has the directory locked: opening files by name would wait for it.
+            self.join_if_open()?;
+        }
         let path = self.dir().file(FileKind::Wal);
         let Some(file) = self.wal_file()? else {
             return Ok(());
         };
         loop {
             let header = read_header(&file, &path)?;
+            self.follow_rewritten_header(header.as_ref());
             let Some(chain) = self.wal.chain.clone() else {
                 let Some(header) = header else { return Ok(()) };
                 self.begin_generation(&header);
@@ -108,6 +112,7 @@ impl Core {
             return Ok(());
         };
         let header = read_header(&file, &path)?;
+        self.follow_rewritten_header(header.as_ref());
         let of_index = header.filter(|header| header.salts == index.salts);
         if let Some(chain) = self.wal.chain.clone() {
             let bound = bound(&chain, header.as_ref(), Some(index), Occasion::Sync);
@@ -141,6 +146,17 @@ impl Core {
             }
         }
         Ok(self.wal.file.clone())
+    }
+
+    /// Before the first commit of a generation another connection may write the header again, with the same salts and
+    /// its own checkpoint counter (after a rollback): the checksums of the frames then begin anew.
+    fn follow_rewritten_header(&mut self, header: Option<&WalHeader>) {
+        let unused = self.wal.chain.as_ref().filter(|chain| chain.frame() == 0);
+        if let (Some(chain), Some(header)) = (unused, header)
+            && chain.salts() == header.salts
+        {
+            self.wal.chain = Some(FrameChain::new(header));
+        }
     }
 
     pub(crate) fn begin_generation(&mut self, header: &WalHeader) {

@@ -26,6 +26,15 @@ impl Core {
             // Zeroed by PERSIST, or emptied by TRUNCATE: nobody here may use it.
             remove_if_exists(&self.dir().file(FileKind::Journal))?;
         }
+        let result = self.settle_content(role);
+        if matches!(role, Role::Replica { .. }) && self.mode() == Mode::Wal {
+            self.dir()
+                .make_log_files(&self.dir().file(FileKind::Database))?;
+        }
+        result
+    }
+
+    fn settle_content(&mut self, role: &Role) -> Result<(), Error> {
         if self.settled || matches!(role, Role::None) {
             return Ok(());
         }

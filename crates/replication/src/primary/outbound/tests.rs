@@ -124,6 +124,7 @@ fn bytes_in_flight_are_bounded_and_come_back_with_acknowledgements() {
             assert_eq!((chunk.offset, chunk.head.is_some()), (offset, offset == 0));
             offset += CHUNK_MAX as u64;
             pieces += 1;
+            assert!(pieces < 1000, "there is no bound");
         }
         pieces
     };
@@ -156,8 +157,11 @@ fn a_database_without_credit_delays_no_other() {
     outbound.changed(&name(A), life(1));
     outbound.next();
     outbound.begin(&name(A), proto::TransferHead::default(), pos(1));
+    let mut pieces = 0;
     while outbound.next().is_some() {
         outbound.chunk(&name(A), full(), false).unwrap();
+        pieces += 1;
+        assert!(pieces < 1000, "there is no bound");
     }
     outbound.changed(&name(B), life(1));
     assert_eq!(
@@ -200,7 +204,9 @@ fn many_stuck_databases_get_less_credit_each() {
         outbound.changed(db, life(1));
     }
     let mut bytes = 0;
+    let all_full = WINDOW_MAX * names.len() as u64;
     while let Some(turn) = outbound.next() {
+        assert!(bytes < all_full, "there is no bound");
         match turn {
             Turn::Look(db) => outbound.begin(&db, proto::TransferHead::default(), pos(1)),
             Turn::Pull(db) => {
@@ -208,7 +214,6 @@ fn many_stuck_databases_get_less_credit_each() {
             }
         }
     }
-    let all_full = WINDOW_MAX * names.len() as u64;
     assert!(
         bytes < all_full / 4,
         "{bytes} of {all_full} bytes are in flight"
