@@ -206,6 +206,7 @@ fn exclusive_locking() {
 #[test]
 fn exclusive_locking_for_a_while() {
     for mode in JournalMode::ALL {
+        println!("in {mode} mode");
         let Some(cluster) = Cluster::pair(LIMIT) else {
             return;
         };
@@ -217,7 +218,8 @@ fn exclusive_locking_for_a_while() {
         session.rows(&format!(
             "PRAGMA journal_mode = {mode}; CREATE TABLE t(id INTEGER PRIMARY KEY, x)"
         ));
-        for _ in 0..3 {
+        for round in 1..=3 {
+            println!("round {round}");
             for locking in ["exclusive", "normal"] {
                 session.rows(&format!("PRAGMA locking_mode = {locking}"));
                 for _ in 0..5 {
