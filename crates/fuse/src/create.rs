@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fuser::{Errno, FileHandle, Generation, ReplyCreate};
 use nix::unistd::{Gid, Uid};
-use store::{Database, DbName, FileKind, MountName};
+use store::{Database, DbName, FileKind, MountName, Refusal};
 
 use crate::attr::TTL;
 use crate::backing::{create_backing, set_permissions};
@@ -53,6 +54,9 @@ fn create_database(tree: &Arc<Tree>, name: DbName, create: Create, reply: ReplyC
     if let Some(db) = tree.store.database(&name) {
         return create_companion(tree, db, FileKind::Database, create, reply);
     }
+    if !tree.store.role().is_primary() {
+        return reply.error(of_refusal(Refusal::ReadOnly));
+    }
     // Makes directories and syncs them: not on a FUSE worker.
     let tree = tree.clone();
     let store = tree.store.clone();
@@ -83,7 +87,13 @@ fn create_companion(
 }
 
 fn open_and_reply(tree: &Tree, node: Node, path: PathBuf, create: &Create, reply: ReplyCreate) {
-    let file = match open_as_asked(&path, create) {
+    let opened = match &node {
+        Node::File(db, kind) if create.own && *kind != FileKind::Database => {
+            open_like_database(&path, &tree.backing(db, FileKind::Database), create)
+        }
+        _ => open_as_asked(&path, create),
+    };
+    let file = match opened {
         Ok(file) => file,
         Err(error) => return reply.error(of_io(&error)),
     };
@@ -107,8 +117,21 @@ fn open_and_reply(tree: &Tree, node: Node, path: PathBuf, create: &Create, reply
     }
 }
 
+/// What the store creates beside a database has the owner and the permissions of the database, as SQLite gives it.
+fn open_like_database(path: &Path, database: &Path, create: &Create) -> io::Result<File> {
+    let meta = std::fs::metadata(database)?;
+    let like = Create {
+        permissions: meta.mode() & 0o777,
+        owner: (meta.uid(), meta.gid()),
+        name: create.name.clone(),
+        parsed: create.parsed.clone(),
+        ..*create
+    };
+    open_as_asked(path, &like)
+}
+
 /// The file may exist: the kernel may have remembered that it did not.
-fn open_as_asked(path: &std::path::Path, create: &Create) -> io::Result<File> {
+fn open_as_asked(path: &Path, create: &Create) -> io::Result<File> {
     let existed = path.exists();
     let file = create_backing(path, create.permissions, create.flags & libc::O_EXCL != 0)?;
     if !existed {

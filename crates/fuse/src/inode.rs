@@ -34,6 +34,16 @@ pub(crate) enum Node {
     Lag,
 }
 
+impl Node {
+    /// Whether both are the same file, and not only of the same name.
+    pub(crate) fn is_of_same_file(&self, other: &Node) -> bool {
+        match (self, other) {
+            (Node::File(a, _) | Node::Pos(a), Node::File(b, _) | Node::Pos(b)) => Arc::ptr_eq(a, b),
+            _ => true,
+        }
+    }
+}
+
 /// An inode other than the root.
 pub(crate) struct Inode {
     pub(crate) ino: u64,

@@ -63,13 +63,12 @@ pub fn mount(store: Arc<Store>, config: MountConfig) -> Result<Mount, Error> {
         ended.clone(),
     );
     let session = start_session(adapter, &dir, &config)?;
-    let notifier = session.notifier();
     let failed = |source| Error::Session {
         dir: dir.clone(),
         source,
     };
-    let client = MountClient::start(dir.clone(), tree.clone(), notifier).map_err(failed);
-    let background = session.spawn().map_err(failed);
+    let client =
+        MountClient::start(dir.clone(), tree.clone(), session.notifier()).map_err(failed)?;
     let mut mount = Mount {
         dir: dir.clone(),
         store: store.clone(),
@@ -78,8 +77,9 @@ pub fn mount(store: Arc<Store>, config: MountConfig) -> Result<Mount, Error> {
         ended,
         session: None,
     };
-    mount.session = Some(background?);
-    store.attach_mount(Arc::new(client?));
+    // Before the first request: an application must not be the first to open a database on a replica.
+    store.attach_mount(Arc::new(client));
+    mount.session = Some(session.spawn().map_err(failed)?);
     Ok(mount)
 }
 

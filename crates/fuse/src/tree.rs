@@ -113,7 +113,11 @@ impl Tree {
     pub(crate) fn inode_for(&self, name: &str, node: Node, path: PathBuf) -> Arc<Inode> {
         let mut names = self.names.lock();
         if let Some(inode) = names.by_name.get(name) {
-            return inode.clone();
+            if inode.node.is_of_same_file(&node) {
+                return inode.clone();
+            }
+            // A database of that name was deleted and another created meanwhile.
+            inode.open.lock().unlinked = true;
         }
         let ino = self.next_ino.fetch_add(1, Ordering::Relaxed);
         let inode = Arc::new(Inode {

@@ -1,13 +1,23 @@
 //! `aside/`: where files go that are no longer part of a database, instead of being deleted.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::env::Env;
 use crate::error::{Error, IoContext};
 use crate::layout::DatabaseDir;
 use crate::name::DbName;
 use crate::transaction::unix_ms;
+
+/// Moves one file, if it is there.
+pub(crate) fn put_file_aside(env: &Env, db: &DbName, path: &Path) -> Result<(), Error> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let target = new_directory(env, db, "orphaned")?.join(path.file_name().unwrap_or_default());
+    tracing::warn!(database = %db, from = %path.display(), to = %target.display(), "put aside");
+    fs::rename(path, &target).during("move aside", path)
+}
 
 /// Moves the whole directory of a database.
 pub(crate) fn put_all_aside(

@@ -7,6 +7,7 @@ use ltx::{PageSize, Pos};
 
 use crate::apply::Verified;
 use crate::apply::wal_writer::WalWriter;
+use crate::capture::LatchKind;
 use crate::capture::rollback::Staged;
 use crate::capture::wal::WalCapture;
 use crate::database::Database;
@@ -28,8 +29,12 @@ pub(crate) struct Core {
     /// The content of the database is that of the position. If not (a start after a crash, before it is known
     /// whether this node is the primary or a replica), nothing is captured.
     pub(crate) settled: bool,
+    /// The database is not replicating, and this is what has to succeed first.
+    pub(crate) latched: Option<LatchKind>,
     pub(crate) wal: WalCapture,
     pub(crate) staged: Option<Staged>,
+    /// The database file was made for the transaction that is unfinished.
+    pub(crate) placed: bool,
     /// In the log and not (known to be wholly) in the database.
     pub(crate) unfinished: Option<(LtxFile, Verified)>,
     /// EXCLUSIVE is held on it for a transaction that is being written in place.
@@ -60,8 +65,10 @@ impl Core {
             table,
             page_size,
             settled,
+            latched: None,
             wal: WalCapture::default(),
             staged: None,
+            placed: false,
             unfinished: None,
             exclusive: None,
             joined: None,

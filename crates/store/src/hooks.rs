@@ -28,6 +28,9 @@ impl Database {
     /// An application opened a file. `unseen`: its writes will not come to the mount.
     pub fn opened(self: &Arc<Self>, kind: FileKind, unseen: bool) {
         let handles = self.shared.add_handle(kind);
+        if kind == FileKind::Shm {
+            self.shared.shm_named.store(true, Ordering::Release);
+        }
         if kind == FileKind::Database && unseen {
             self.shared.unseen_writers.fetch_add(1, Ordering::AcqRel);
         }
@@ -185,10 +188,17 @@ impl Database {
                 }
                 done(removed);
             }),
-            FileKind::Shm => self.strand.post(move |core| {
-                core.leave();
-                done(remove());
-            }),
+            FileKind::Shm => {
+                self.shared.shm_named.store(false, Ordering::Release);
+                self.strand.post(move |core| {
+                    // What is published is known only as long as the index is there.
+                    let captured = core
+                        .capture(Occasion::End)
+                        .map_err(|_| Refusal::CaptureFailed);
+                    core.leave();
+                    done(captured.and_then(|()| remove()));
+                });
+            }
             // Not one file of it but all: `Store::unlink_database`.
             FileKind::Database => done(Err(Refusal::Os(libc::EPERM))),
         }
@@ -285,7 +295,7 @@ impl Core {
     pub(crate) fn on_last_release(&mut self) {
         if self.shared.open_handles(FileKind::Shm) == 0 && self.joined.is_some() {
             // What is published is taken while the index can still be asked.
-            let _ = self.capture(Occasion::Wake);
+            let _ = self.capture(Occasion::End);
             self.leave();
         }
         self.leave_wal_if_unused();

@@ -83,8 +83,12 @@ impl DatabaseDir {
                 .open(&path)
                 .during("create", &path)?;
             if let Some(meta) = &meta {
-                use std::os::unix::fs::{MetadataExt, fchown};
-                file.set_permissions(meta.permissions())
+                use std::fs::Permissions;
+                use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+                // SQLite's readers write their marks into the -shm.
+                let extra = if kind == FileKind::Shm { 0o666 } else { 0 };
+                let permissions = Permissions::from_mode(meta.mode() & 0o777 | extra);
+                file.set_permissions(permissions)
                     .during("set the permissions of", &path)?;
                 // Only root may; for another user the owner is the same anyway.
                 let _ = fchown(&file, Some(meta.uid()), Some(meta.gid()));

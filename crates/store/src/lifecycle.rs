@@ -3,6 +3,7 @@
 use std::fs::File;
 
 use crate::apply::wal_writer::WalWriter;
+use crate::capture::LatchKind;
 use crate::capture::Occasion;
 use crate::core::Core;
 use crate::error::{Error, IoContext};
@@ -24,7 +25,7 @@ impl Core {
         } else {
             Ok(())
         };
-        self.latch(&result);
+        self.latch(LatchKind::Role, &result);
     }
 
     /// Captures what is left and closes what was opened through the mount.
@@ -39,6 +40,8 @@ impl Core {
         self.leave();
         self.set_writer(None);
         self.exclusive = None;
+        // A checkpoint that is running has them open, too.
+        drop(self.shared.checkpoint.lock());
     }
 
     /// A clean stop: makes the content durable and saves its table.

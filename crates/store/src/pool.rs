@@ -98,7 +98,8 @@ impl Inner {
             self.ended.notify_all();
             let timed_out = self.work.wait_for(&mut state, LINGER).timed_out();
             state.idle -= 1;
-            if timed_out && state.queue.is_empty() {
+            // One stays: work must not depend on whether the system has a thread for us.
+            if timed_out && state.queue.is_empty() && state.threads > 1 {
                 state.threads -= 1;
                 self.ended.notify_all();
                 return;

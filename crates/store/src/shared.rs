@@ -32,8 +32,13 @@ pub(crate) struct Shared {
     pub(crate) journal_active: AtomicBool,
     /// On a replica: WAL_WRITE_LOCK is held.
     pub(crate) writer_joined: AtomicBool,
+    /// Since the last OPEN of the -shm there was no UNLINK of it: it can be opened by its name. An UNLINK holds the
+    /// directory until it is answered, so that the strand, which answers it, must not look for a name then.
+    pub(crate) shm_named: AtomicBool,
     /// A checkpoint is running on another thread.
     pub(crate) checkpointing: AtomicBool,
+    /// Held while it does: it has files of the database open.
+    pub(crate) checkpoint: Mutex<()>,
     pub(crate) wake: Wake,
     pub(crate) counters: Counters,
     /// Handles that applications have open, by [`FileKind`].
@@ -94,7 +99,9 @@ impl Shared {
             captured_salts: AtomicU64::new(0),
             journal_active: AtomicBool::new(false),
             writer_joined: AtomicBool::new(false),
+            shm_named: AtomicBool::new(false),
             checkpointing: AtomicBool::new(false),
+            checkpoint: Mutex::new(()),
             wake: Wake::default(),
             counters: Counters::default(),
             open: Default::default(),

@@ -37,17 +37,37 @@ pub(crate) struct SharedIndex {
 }
 
 impl SharedIndex {
-    /// Joins the index of a database; creates the -shm if it is not there.
+    /// Joins the index of a database; creates the -shm if it is not there. Whoever is the first one finds an index
+    /// that nobody watches over, maybe of before a crash of the machine, and begins a new one.
     pub(crate) fn join(env: &Env, db: &DbName, dir: &DatabaseDir) -> Result<SharedIndex, Error> {
         let name = dir.file(FileKind::Shm);
         let file = env
             .mount()?
             .open(db, FileKind::Shm, OpenHow::Create)
             .during("open through the mount", &name)?;
-        // The first one in finds an index that nobody watches over: it may be of before a crash of the machine.
         if locks::try_lock(&file, lock::WAL_DMS, LockKind::Exclusive).during("lock", &name)? {
             file.set_len(0).during("empty", &name)?;
         }
+        SharedIndex::with_file(file, db, dir)
+    }
+
+    /// Joins the index that an application has opened. Never alone with the DMS byte: an application that opens the
+    /// index at that moment would take it for busy.
+    pub(crate) fn join_others(
+        env: &Env,
+        db: &DbName,
+        dir: &DatabaseDir,
+    ) -> Result<SharedIndex, Error> {
+        let name = dir.file(FileKind::Shm);
+        let file = env
+            .mount()?
+            .open(db, FileKind::Shm, OpenHow::Existing)
+            .during("open through the mount", &name)?;
+        SharedIndex::with_file(file, db, dir)
+    }
+
+    fn with_file(file: File, db: &DbName, dir: &DatabaseDir) -> Result<SharedIndex, Error> {
+        let name = dir.file(FileKind::Shm);
         // A downgrade, if we were the first; else we wait for the first one to be done.
         take(&file, lock::WAL_DMS, LockKind::Shared, "DMS", db)?;
         let mapped = file.try_clone().during("duplicate", &name)?;
@@ -260,4 +280,12 @@ pub(crate) fn read_full(file: &File, buffer: &mut [u8], offset: u64) -> std::io:
         }
     }
     Ok(read)
+}
+
+/// Reads until the buffer is full; an error if the file ends before.
+pub(crate) fn read_exact(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+    if read_full(file, buffer, offset)? < buffer.len() {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(())
 }

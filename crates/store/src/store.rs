@@ -309,9 +309,9 @@ impl Store {
 
     fn remove_database(&self, db: &Arc<Database>, why: &'static str) -> Result<(), Error> {
         let name = db.name().clone();
+        db.shared.close();
         db.call(move |core| core.close_files())?;
         self.databases.write().remove(&name);
-        db.shared.close();
         let aside = crate::aside::put_all_aside(&self.env, &name, &db.shared.dir, why)?;
         tracing::info!(database = %name, pos = %db.pos(), aside = %aside.display(), "database {why}");
         for kind in FileKind::ALL {

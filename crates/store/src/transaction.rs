@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::events::Event;
 use crate::log::LtxFile;
 use crate::spool::Spool;
+use crate::table::ChecksumTable;
 
 /// Pages that changed, ascending, with the checksums of their new content.
 pub(crate) type ChangedPages = Vec<(Pgno, Checksum)>;
@@ -74,7 +75,10 @@ impl Core {
             wal_salts: (0, 0),
             node_id: self.env().node_id,
         };
-        let post = self.table.sum_after(pages.iter().copied(), page_count);
+        // A snapshot has all pages; what the table says of pages of another size is void.
+        let empty = ChecksumTable::default();
+        let table = if snapshot { &empty } else { &self.table };
+        let post = table.sum_after(pages.iter().copied(), page_count);
         let ltx_dir = self.dir().ltx();
         let mut writer =
             ltx::Writer::new(Spool::new(&ltx_dir), header).map_err(|e| self.ltx_error(e))?;

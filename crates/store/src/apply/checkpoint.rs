@@ -20,7 +20,7 @@ use crate::locks::LockKind;
 use crate::mount::OpenHow;
 use crate::name::{DbName, FileKind};
 use crate::shared::Shared;
-use crate::shared_index::{SharedIndex, lock_database_shared, read_full};
+use crate::shared_index::{SharedIndex, lock_database_shared, read_exact};
 
 /// A checkpoint begins when so many frames are not in the database file yet. SQLite's own default.
 const BACKLOG: u32 = 1000;
@@ -44,6 +44,10 @@ impl Core {
         }
         let shared: Arc<Shared> = self.shared.clone();
         self.env().pool.spawn(move || {
+            let _running = shared.checkpoint.lock();
+            if shared.is_closed() {
+                return;
+            }
             if let Err(error) = checkpoint(&shared.env, &shared.name, &shared.dir) {
                 tracing::warn!(database = %shared.name, error = error.chain(), "checkpoint");
             }
@@ -126,7 +130,7 @@ fn backfill(
     }
     let mut page = vec![0; page_size.bytes()];
     for (pgno, frame) in latest {
-        read_full(
+        read_exact(
             &wal,
             &mut page,
             frame_offset(page_size, frame) + FrameHeader::SIZE as u64,

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use ltx::{Pgno, Pos};
 use sqlite::header::DatabaseHeader;
 
+use crate::capture::LatchKind;
 use crate::core::Core;
 use crate::error::Error;
 use crate::incoming::Incoming;
@@ -49,7 +50,7 @@ impl Core {
             return Ok(());
         };
         let result = self.apply_pages(&file, &verified);
-        self.latch(&result);
+        self.latch(LatchKind::Apply, &result);
         match result {
             Ok(()) => {
                 self.applied(&verified);
@@ -121,7 +122,7 @@ impl Core {
         verified: Verified,
     ) -> Result<Pos, Error> {
         let stored = self.store_file(incoming.spool, &verified.header, &verified.trailer);
-        self.latch(&stored);
+        self.latch(LatchKind::Apply, &stored);
         stored?;
         let Some(file) = self.shared.log.read().last().cloned() else {
             return Err(Error::Closed(self.name().clone()));
@@ -134,6 +135,7 @@ impl Core {
     /// The database has the transaction now.
     fn applied(&mut self, verified: &Verified) {
         self.settled = true;
+        self.placed = false;
         self.bring_table_up_to(verified);
         let pos = Pos {
             txid: verified.header.max_txid,

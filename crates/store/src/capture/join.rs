@@ -1,6 +1,7 @@
 //! Joining a database in WAL mode on the primary as one more connection, while applications have it open.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::core::{Core, Joined};
 use crate::error::{Error, IoContext};
@@ -12,16 +13,28 @@ use crate::shared_index::SharedIndex;
 impl Core {
     /// Joins if applications have the wal-index open and we have not.
     pub(crate) fn join_if_open(&mut self) -> Result<(), Error> {
-        if self.joined.is_some() || self.shared.open_handles(FileKind::Shm) == 0 {
+        let open = self.shared.open_handles(FileKind::Shm) > 0
+            && self.shared.shm_named.load(Ordering::Acquire);
+        if self.joined.is_some() || !open {
             return Ok(());
         }
+        match self.join() {
+            // It is being removed at this moment; what was committed is captured with its UNLINK.
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                Ok(())
+            }
+            joined => joined,
+        }
+    }
+
+    fn join(&mut self) -> Result<(), Error> {
         let path = self.dir().file(FileKind::Database);
         let database = self
             .env()
             .mount()?
             .open(self.name(), FileKind::Database, OpenHow::Existing)
             .during("open through the mount", &path)?;
-        let shm = SharedIndex::join(self.env(), self.name(), self.dir())?;
+        let shm = SharedIndex::join_others(self.env(), self.name(), self.dir())?;
         *self.shared.probe.write() = Some(LockProbe {
             database: Arc::new(database),
             shm: shm.file.clone(),

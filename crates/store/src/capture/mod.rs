@@ -24,6 +24,17 @@ pub(crate) enum Occasion {
     End,
 }
 
+/// What failed when a database is latched: only its success ends that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LatchKind {
+    /// Capturing what SQLite committed.
+    Capture,
+    /// Storing or applying a received transaction.
+    Apply,
+    /// Taking up the node's role.
+    Role,
+}
+
 /// A capture takes at most this share of a processor while commits keep coming: the pause after it is so many
 /// times as long as it took.
 const PAUSE_FACTOR: u32 = 4;
@@ -41,7 +52,7 @@ impl Core {
             Mode::Wal => self.capture_wal(occasion),
             Mode::Rollback | Mode::Empty | Mode::NotSqlite => self.capture_unjournaled(),
         };
-        self.latch(&result);
+        self.latch(LatchKind::Capture, &result);
         result
     }
 
@@ -58,6 +69,9 @@ impl Core {
             let _ = self.finish_apply();
             return;
         }
+        if self.latched == Some(LatchKind::Role) {
+            self.take_up_role();
+        }
         let begun = Instant::now();
         let before = self.pos();
         if self.capture(Occasion::Wake).is_err() {
@@ -72,24 +86,23 @@ impl Core {
         *self.shared.wake.not_before.lock() = Some(Instant::now() + pause);
     }
 
-    /// Shows a failure and tries again later; shows that it is over.
-    pub(crate) fn latch<T>(&mut self, result: &Result<T, Error>) {
+    /// Shows a failure and tries again later; shows that it is over when the same thing succeeds.
+    pub(crate) fn latch<T>(&mut self, kind: LatchKind, result: &Result<T, Error>) {
         match result {
-            Ok(_) => {
-                let was = self.shared.state().latched;
-                if was.is_some() {
-                    self.shared.update(|state| state.latched = None);
-                    self.let_writers_in();
-                    tracing::info!(database = %self.name(), pos = %self.pos(), "replicating again");
-                }
+            Ok(_) if self.latched == Some(kind) => {
+                self.latched = None;
+                self.shared.update(|state| state.latched = None);
+                self.let_writers_in();
+                tracing::info!(database = %self.name(), pos = %self.pos(), "replicating again");
             }
+            Ok(_) => {}
             Err(error) => {
                 let text = error.chain();
-                let new = self.shared.state().latched.as_deref() != Some(&text);
-                if new {
+                if self.shared.state().latched.as_deref() != Some(&text) {
                     tracing::error!(database = %self.name(), pos = %self.pos(), error = text, "not replicating");
                     self.shared.update(|state| state.latched = Some(text));
                 }
+                self.latched = Some(kind);
                 self.keep_writers_out();
                 if let Some(db) = self.database() {
                     self.env().timer.clone().after(RETRY, move || db.wake());

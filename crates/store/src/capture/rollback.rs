@@ -12,6 +12,7 @@ use ltx::{PageSize, Pgno};
 use sqlite::header::DatabaseHeader;
 use sqlite::journal::{Journal, JournalState};
 
+use crate::capture::LatchKind;
 use crate::core::Core;
 use crate::error::{Error, IoContext};
 use crate::mount::Refusal;
@@ -44,6 +45,18 @@ struct Change {
     page_size: Option<PageSize>,
 }
 
+/// What of the database file is not as the table says.
+struct Found {
+    file: File,
+    /// `None` if it is not a database.
+    page_size: Option<PageSize>,
+    page_count: u32,
+    changed: ChangedPages,
+    is_commit: bool,
+    resized: bool,
+    mode: Mode,
+}
+
 /// The journal at a commit point.
 struct JournalPages {
     pages: BTreeSet<Pgno>,
@@ -65,10 +78,10 @@ impl Core {
             Ok(journal) if journal.valid => {
                 let generation = self.shared.dirty.lock().generation();
                 // A failure shows again at the commit point, which is where it can be answered.
-                self.staged = self
+                let change = self
                     .examine(&journal)
-                    .ok()
-                    .map(|change| Staged { change, generation });
+                    .and_then(|found| self.encode_found(found));
+                self.staged = change.ok().map(|change| Staged { change, generation });
             }
             _ => {}
         }
@@ -85,7 +98,7 @@ impl Core {
         }
         let result = self.capture_commit();
         if !matches!(result, Ok(Err(_))) {
-            self.latch(&result);
+            self.latch(LatchKind::Capture, &result);
         }
         match result {
             Ok(allowed) => allowed,
@@ -105,15 +118,34 @@ impl Core {
             }
             dirty.generation()
         };
-        let change = match self.staged.take() {
-            Some(staged) if staged.generation == generation => staged.change,
-            _ => self.examine(&journal)?,
-        };
-        if change.is_commit && !self.env().is_primary() {
+        if let Some(staged) = self
+            .staged
+            .take()
+            .filter(|staged| staged.generation == generation)
+        {
+            if staged.change.is_commit && !self.env().is_primary() {
+                return Ok(Err(Refusal::Veto));
+            }
+            return self.publish_change(staged.change).map(Ok);
+        }
+        let found = self.examine(&journal)?;
+        if found.is_commit && !self.env().is_primary() {
             return Ok(Err(Refusal::Veto));
         }
-        self.publish_change(change)?;
-        Ok(Ok(()))
+        let is_commit = found.is_commit;
+        match self
+            .encode_found(found)
+            .and_then(|change| self.publish_change(change))
+        {
+            // A rollback that cannot be captured must not be refused: a hot journal would fail every reader. What it
+            // left is found by the next comparison.
+            Err(error) if !is_commit => {
+                self.shared.dirty.lock().note_unseen();
+                self.latch(LatchKind::Capture, &Err::<(), _>(error));
+                Ok(Ok(()))
+            }
+            captured => captured.map(Ok),
+        }
     }
 
     fn publish_change(&mut self, change: Change) -> Result<(), Error> {
@@ -177,32 +209,38 @@ impl Core {
             page_size: None,
             valid: false,
         };
-        let change = self.examine(&nothing)?;
+        let change = self
+            .examine(&nothing)
+            .and_then(|found| self.encode_found(found))?;
         self.publish_change(change)
     }
 
-    /// Finds out what changed since the table was up to date, and encodes it.
-    fn examine(&self, journal: &JournalPages) -> Result<Change, Error> {
+    /// Finds out what changed since the table was up to date.
+    fn examine(&self, journal: &JournalPages) -> Result<Found, Error> {
         let path = self.dir().file(FileKind::Database);
         let file = File::open(&path).during("open", &path)?;
         let Some(header) = self.header_of(&file, &path)? else {
-            return self.not_sqlite(&file);
+            return self.not_sqlite(file);
         };
         let page_size = header.page_size;
         let length = file.metadata().during("stat", &path)?.len();
         let in_file =
             u32::try_from(length.div_ceil(u64::from(page_size.get()))).unwrap_or(u32::MAX);
         let page_count = header.trusted_page_count().unwrap_or(in_file);
+        if page_count > in_file {
+            // For SQLite, too, this is no whole database.
+            let reason = format!("its header says {page_count} pages, it has {in_file}");
+            return Err(Error::BadFile { path, reason });
+        }
         let resized = self.page_size.is_some_and(|known| known != page_size)
             || journal
                 .page_size
                 .is_some_and(|of_journal| of_journal != page_size);
         let whole = resized || self.pos().txid.is_zero() || self.shared.dirty.lock().is_unseen();
-        let candidates = self.candidates(journal, page_size, page_count, whole);
         let mut changed = ChangedPages::new();
         let mut is_commit = page_count != self.table.page_count() || resized;
         let mut page = Vec::new();
-        for pgno in candidates {
+        for pgno in self.candidates(journal, page_size, page_count, whole) {
             read_page(&file, page_size.offset(pgno), page_size, &mut page).during("read", &path)?;
             let checksum = ltx::page_checksum(pgno, &page);
             if resized || checksum != self.table.get(pgno) {
@@ -215,25 +253,50 @@ impl Core {
         } else {
             Mode::Rollback
         };
-        let transaction = if changed.is_empty() && !is_commit {
-            None
-        } else {
-            let extent = if resized {
-                Extent::Snapshot
-            } else {
-                Extent::Commits(1)
-            };
-            Some(
-                self.encode(extent, page_size, page_count, changed, |pgno, page| {
-                    read_page(&file, page_size.offset(pgno), page_size, page).during("read", &path)
-                })?,
-            )
+        Ok(Found {
+            file,
+            page_size: Some(page_size),
+            page_count,
+            changed,
+            is_commit,
+            resized,
+            mode,
+        })
+    }
+
+    /// Encodes what was found, if there is anything.
+    fn encode_found(&self, found: Found) -> Result<Change, Error> {
+        let Found {
+            file,
+            page_size,
+            page_count,
+            changed,
+            is_commit,
+            resized,
+            mode,
+        } = found;
+        let path = self.dir().file(FileKind::Database);
+        let transaction = match page_size {
+            Some(page_size) if is_commit || !changed.is_empty() => {
+                let extent = if resized {
+                    Extent::Snapshot
+                } else {
+                    Extent::Commits(1)
+                };
+                Some(
+                    self.encode(extent, page_size, page_count, changed, |pgno, page| {
+                        read_page(&file, page_size.offset(pgno), page_size, page)
+                            .during("read", &path)
+                    })?,
+                )
+            }
+            _ => None,
         };
         Ok(Change {
             transaction,
             is_commit,
             mode,
-            page_size: Some(page_size),
+            page_size: page_size.or(self.page_size),
         })
     }
 
@@ -269,18 +332,22 @@ impl Core {
     }
 
     /// The file has no header of SQLite's. Empty is how a database begins; anything else is left alone.
-    fn not_sqlite(&self, file: &File) -> Result<Change, Error> {
+    fn not_sqlite(&self, file: File) -> Result<Found, Error> {
         let path = self.dir().file(FileKind::Database);
         let empty = file.metadata().during("stat", &path)?.len() == 0;
         let mode = if empty { Mode::Empty } else { Mode::NotSqlite };
         if mode == Mode::NotSqlite && self.mode() != mode {
             tracing::warn!(database = %self.name(), "not a SQLite database: left alone and not replicated");
         }
-        Ok(Change {
-            transaction: None,
+        let changed = ChangedPages::new();
+        Ok(Found {
+            file,
+            page_size: None,
+            page_count: 0,
+            changed,
             is_commit: false,
+            resized: false,
             mode,
-            page_size: self.page_size,
         })
     }
 

@@ -16,6 +16,7 @@ use crate::error::{Error, IoContext};
 use crate::name::FileKind;
 use crate::shared_index::{open_existing, read_full, read_header};
 use crate::transaction::{ChangedPages, Extent};
+use crate::view::read_page;
 use crate::watch::Watch;
 
 /// How much of the -wal is read at once, in bytes.
@@ -41,6 +42,8 @@ pub(crate) struct WalCapture {
     /// A generation began without a sync of its header: some connection runs at synchronous=OFF.
     pub(crate) unsynced_seen: bool,
     pub(crate) looks: u32,
+    /// The last header of the wal-index that was seen: how far a generation was published.
+    last_index: Option<WalIndexHeader>,
     buffer: Vec<u8>,
 }
 
@@ -90,6 +93,15 @@ impl Core {
                 .joined
                 .as_ref()
                 .and_then(|joined| joined.shm.index.header().ok());
+            if index.is_some() {
+                self.wal.last_index = index;
+            }
+            // Once the index is gone, nothing is published any more than it said.
+            let gone = self
+                .wal
+                .last_index
+                .filter(|index| self.joined.is_none() && index.salts == chain.salts());
+            let index = index.or(gone);
             let bound = bound(&chain, header.as_ref(), index.as_ref(), occasion);
             self.take_commits(&file, &chain, bound)?;
             match header {
@@ -188,12 +200,35 @@ impl Core {
         }
         let Some(batch) = batch else { return Ok(()) };
         let page_size = chain.page_size();
+        if bound == Bound::Closed && !self.is_in_database(&batch, page_size)? {
+            // Frames that were abandoned look like commits once the index is another's.
+            return self.diff("a closed log ends with frames that are not in the database");
+        }
         // A page size that we do not know the database by, or a beginning that is not complete: compare instead.
         let complete = !self.pos().txid.is_zero() || has_all_pages(&batch, page_size);
         if self.page_size.is_some_and(|known| known != page_size) || !complete {
             return self.diff("the log does not continue what is known of the database");
         }
         self.publish_batch(file, batch, page_size)
+    }
+
+    /// Whether the database file has the pages of the batch: a generation is closed only when all of it is backfilled.
+    fn is_in_database(&self, batch: &Batch, page_size: PageSize) -> Result<bool, Error> {
+        let path = self.dir().file(FileKind::Database);
+        let database = File::open(&path).during("open", &path)?;
+        let mut page = Vec::new();
+        for (&pgno, &(_, checksum)) in batch
+            .pages
+            .range(..)
+            .filter(|(pgno, _)| pgno.get() <= batch.page_count)
+        {
+            read_page(&database, page_size.offset(pgno), page_size, &mut page)
+                .during("read", &path)?;
+            if ltx::page_checksum(pgno, &page) != checksum {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Reads commits from `chain` on. Also tells the last frame that chains on.
@@ -286,6 +321,8 @@ impl Core {
         let delay = match self.wal.looks {
             looks if looks < LOOKS => FIRST_LOOK * 2u32.pow(looks),
             _ if writer => SLOW_LOOK,
+            // It was published between our look and the writer's end.
+            _ if self.is_behind_index() => Duration::ZERO,
             // Nobody is writing: the frame is one that was abandoned. The next write is an event again.
             _ => {
                 self.wal.looks = 0;
@@ -294,6 +331,20 @@ impl Core {
         };
         self.wal.looks += 1;
         self.env().timer.clone().after(delay, move || db.wake());
+    }
+
+    /// Whether more is published than captured.
+    fn is_behind_index(&self) -> bool {
+        let index = self
+            .joined
+            .as_ref()
+            .and_then(|joined| joined.shm.index.header().ok());
+        match (index, &self.wal.chain) {
+            (Some(index), Some(chain)) => {
+                index.salts != chain.salts() || index.mx_frame > chain.frame()
+            }
+            _ => false,
+        }
     }
 
     /// Whether the log goes on after the captured frame.

@@ -47,7 +47,7 @@ pub(crate) fn open(
     let dir = env.data.database(name);
     fs::create_dir_all(dir.ltx()).during("create", &dir.ltx())?;
     let incarnation = settle_incarnation(&dir, incarnation)?;
-    let content = recover_content(&dir, name)?;
+    let content = recover_content(env, &dir, name)?;
     let (log, complaints) = LtxLog::open(&dir.ltx())?;
     for complaint in complaints {
         tracing::warn!(database = %name, "{complaint}");
@@ -97,11 +97,15 @@ fn settle_incarnation(
 }
 
 /// Brings the directory to the state of one database file and reads it, as far as that is needed.
-fn recover_content(dir: &DatabaseDir, name: &DbName) -> Result<Content, Error> {
+fn recover_content(env: &Env, dir: &DatabaseDir, name: &DbName) -> Result<Content, Error> {
     remove_if_exists(&dir.file(FileKind::Shm))?;
     remove_if_exists(&dir.file(FileKind::Database).with_extension("tmp"))?;
     let path = dir.file(FileKind::Database);
     if !path.exists() {
+        // Companions without a database must not become those of the next one.
+        for kind in [FileKind::Wal, FileKind::Journal] {
+            crate::aside::put_file_aside(env, name, &dir.file(kind))?;
+        }
         return Ok(Content {
             mode: Mode::Empty,
             page_size: None,
@@ -116,6 +120,9 @@ fn recover_content(dir: &DatabaseDir, name: &DbName) -> Result<Content, Error> {
     let copied = wal::copy_into_database(dir, name)?;
     let file = File::open(&path).during("open", &path)?;
     let mode = mode_of_file(&file, dir)?;
+    if mode == Mode::NotSqlite {
+        tracing::warn!(database = %name, "not a SQLite database: left alone and not replicated");
+    }
     if !matches!(mode, Mode::Wal | Mode::Rollback) {
         return Ok(Content {
             mode,
@@ -125,6 +132,16 @@ fn recover_content(dir: &DatabaseDir, name: &DbName) -> Result<Content, Error> {
         });
     }
     let (page_size, page_count) = size_from_header(&file, &path, name)?;
+    let length = file.metadata().during("stat", &path)?.len();
+    if u64::from(page_count) > length.div_ceil(u64::from(page_size.get())) {
+        tracing::error!(database = %name, page_count, length, "its header says more pages than the file has: left alone");
+        return Ok(Content {
+            mode: Mode::NotSqlite,
+            page_size: None,
+            table: ChecksumTable::default(),
+            saved: None,
+        });
+    }
     match saved {
         Some((mut table, pos)) if !rolled_back => {
             table.resize(page_count);

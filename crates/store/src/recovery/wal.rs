@@ -11,7 +11,7 @@ use sqlite::wal::{FrameChain, FrameHeader, frame_offset};
 use crate::error::{Error, IoContext};
 use crate::layout::{DatabaseDir, remove_if_exists, sync_directory};
 use crate::name::{DbName, FileKind};
-use crate::shared_index::{open_existing, read_full, read_header};
+use crate::shared_index::{open_existing, read_exact, read_full, read_header};
 use crate::transaction::ChangedPages;
 
 /// Returns the pages that were copied, with their checksums.
@@ -81,7 +81,7 @@ fn copy(
     let mut page = vec![0; page_size.bytes()];
     for (&pgno, &frame) in frames {
         let offset = frame_offset(page_size, frame) + FrameHeader::SIZE as u64;
-        read_full(wal, &mut page, offset).during("read", &wal_path)?;
+        read_exact(wal, &mut page, offset).during("read", &wal_path)?;
         database
             .write_all_at(&page, page_size.offset(pgno))
             .during("write", &path)?;
