@@ -31,9 +31,10 @@ pub fn processes_tagged(value: &str) -> Vec<Pid> {
         .filter(|pid| {
             // A process that ends meanwhile is no longer of interest.
             let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environment
-                .split(|byte| *byte == 0)
-                .any(|variable| variable == wanted.as_bytes())
+            environment.split(|byte| *byte == 0).any(|variable| {
+                let rest = variable.strip_prefix(wanted.as_bytes());
+                rest.is_some_and(|rest| rest.first().is_none_or(|byte| *byte == b'-'))
+            })
         })
         .map(Pid::from_raw)
         .collect()

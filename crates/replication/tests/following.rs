@@ -230,18 +230,14 @@ async fn oneself_and_copies_are_refused() {
         })
         .unwrap();
 
-    let dir = tempfile::tempdir().unwrap();
-    support::node::copy_identity(primary.dir.path(), dir.path());
-    let copy = Node::in_directory(dir, Role::Replica { primary: None });
+    let copy = primary.cloned();
     let following = copy.follow(&serving.url());
     let reason = following.until_refused().await;
     assert!(reason.contains("copy"), "{reason}");
     following.stop().await;
 
     let original = Node::replica();
-    let dir = tempfile::tempdir().unwrap();
-    support::node::copy_identity(original.dir.path(), dir.path());
-    let copy = Node::in_directory(dir, Role::Replica { primary: None });
+    let copy = original.cloned();
     let following = original.follow(&serving.url());
     following.until_in_sync().await;
     let second = copy.follow(&serving.url());

@@ -4,10 +4,11 @@ mod support;
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
 
 use replication::FollowState;
 use store::{FileKind, Role};
-use support::node::{Node, name};
+use support::node::{HEARTBEAT, Node, name};
 use support::proxy::Proxy;
 use support::{image, until};
 
@@ -82,6 +83,56 @@ async fn a_stuck_database_delays_no_other_and_goes_on_when_it_can() {
     reader.leave();
     until_level(&primary, &replica, "stuck.db").await;
     assert!(primary.content("stuck.db") == replica.content("stuck.db"));
+    following.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn following_ends_only_when_nothing_is_being_applied_any_more() {
+    let (primary, replica) = (Node::primary(), Node::replica());
+    primary.import("a.db", &image(5, 1, "DELETE"));
+    let serving = primary.serve().await;
+    let following = replica.follow(&serving.url());
+    following.until_in_sync().await;
+    let reader = Reader::new(&replica, "a.db");
+    primary.import("a.db", &image(5, 2, "DELETE"));
+    let log = replica
+        .store
+        .data_dir()
+        .database(&name("a.db"))
+        .path()
+        .join("ltx");
+    until("it has come, and waits for the reader", || {
+        fs::read_dir(&log).unwrap().count() == 2
+    })
+    .await;
+    let state = following.state.clone();
+    let stopping = tokio::spawn(following.stop());
+    let began = Instant::now();
+    until("a while has passed", || {
+        began.elapsed() > Duration::from_millis(200)
+    })
+    .await;
+    assert_ne!(
+        *state.borrow(),
+        FollowState::Stopped,
+        "it is still being applied"
+    );
+    reader.leave();
+    stopping.await.unwrap();
+    assert_eq!(replica.pos("a.db"), primary.pos("a.db"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_on_which_nothing_happens_stays() {
+    let (primary, replica) = (Node::primary(), Node::replica());
+    let serving = primary.serve().await;
+    let proxy = Proxy::start(serving.address).await;
+    let following = replica.follow(&proxy.url());
+    following.until_in_sync().await;
+    let began = Instant::now();
+    until("a dozen heartbeats", || began.elapsed() > HEARTBEAT * 12).await;
+    assert_eq!(*following.state.borrow(), FollowState::InSync);
+    assert_eq!((proxy.connections(), serving.replicas.count()), (1, 1));
     following.stop().await;
 }
 

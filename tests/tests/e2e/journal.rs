@@ -205,7 +205,10 @@ fn exclusive_locking() {
 /// From normal to exclusive locking and back, with transactions in each.
 #[test]
 fn exclusive_locking_for_a_while() {
-    for mode in JournalMode::ALL {
+    for mode in JournalMode::ALL
+        .into_iter()
+        .filter(|mode| *mode != JournalMode::Wal)
+    {
         println!("in {mode} mode");
         let Some(cluster) = Cluster::pair(LIMIT) else {
             return;
@@ -232,6 +235,26 @@ fn exclusive_locking_for_a_while() {
         session.close();
         assert_agreement(&cluster, "app");
     }
+}
+
+/// In WAL mode a connection that is open already cannot become exclusive: the node is connected, too, and SQLite sees
+/// that. It says so, and goes on in normal mode.
+#[test]
+fn a_connection_cannot_become_exclusive_in_wal_mode() {
+    let Some(cluster) = Cluster::pair(LIMIT) else {
+        return;
+    };
+    let database = cluster.primary.database("app");
+    let mut session = Session::open(cluster.stage.tag(), &database, Access::Create);
+    session.rows("PRAGMA journal_mode = wal; CREATE TABLE t(x)");
+    assert_agreement(&cluster, "app");
+    session.rows("PRAGMA locking_mode = exclusive");
+    let refused = session.error("INSERT INTO t VALUES (1)");
+    assert_eq!(refused.text, "database is locked");
+    session.rows("PRAGMA locking_mode = normal; INSERT INTO t VALUES (2)");
+    session.close();
+    assert_agreement(&cluster, "app");
+    assert_eq!(run(&cluster.replica().database("app"), "SELECT x FROM t"), "2");
 }
 
 /// No journal to see the changes in: they are found by comparing.

@@ -18,13 +18,16 @@ use super::link::Link;
 use super::trouble::Trouble;
 use crate::error::Violation;
 use crate::proto::{self, replica_message::Message};
-use crate::wire::{CHUNK_MAX, WINDOW_MAX, cost, to_position};
+use crate::wire::{CHUNK_MAX, WINDOW_MAX, cost, printable, to_position};
 
 /// Credit is given back at least as often as this many bytes are consumed, and whenever the queue is empty.
 const REPORT: u64 = 64 * 1024;
 
 /// Most cost of what waits in one lane: the primary stops at the first chunk that reaches the window.
 const QUEUE_MAX: u64 = WINDOW_MAX + CHUNK_MAX as u64 + 1024;
+
+/// Longest text of a failure that is sent, in characters.
+const TEXT_MAX: usize = 500;
 
 /// Something to do, in the order of the stream.
 #[derive(Debug)]
@@ -325,7 +328,7 @@ impl Lane {
             state.failures = 0;
         }
         let again = trouble.again(state.failures);
-        let text = trouble.text();
+        let text = printable(&trouble.text(), TEXT_MAX);
         tracing::warn!(
             database = %self.name, retry_in = ?again.delay, from_scratch = again.from_scratch,
             "cannot apply what the primary sent: {text}"

@@ -1,7 +1,6 @@
 //! A node: a store, and what serves or follows.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +49,16 @@ impl Node {
 
     pub fn replica() -> Node {
         Node::new(Role::Replica { primary: None })
+    }
+
+    /// A replica with a copy of this node's identity, as if its data directory had been copied.
+    pub fn cloned(&self) -> Node {
+        let fresh = Node::replica();
+        fresh.store.close();
+        let Node { store, dir } = fresh;
+        drop(store);
+        std::fs::copy(self.dir.path().join("nodeid"), dir.path().join("nodeid")).unwrap();
+        Node::in_directory(dir, Role::Replica { primary: None })
     }
 
     /// Makes `image` the content of a database, as one transaction.
@@ -234,9 +243,4 @@ impl Following {
         self.cancel.cancel();
         self.task.await.unwrap();
     }
-}
-
-/// Copies what makes a node the node that it is.
-pub fn copy_identity(from: &Path, to: &Path) {
-    std::fs::copy(from.join("nodeid"), to.join("nodeid")).unwrap();
 }

@@ -64,8 +64,10 @@ struct Batch {
 enum Bound {
     /// Up to this frame, which is published: a chain that breaks before it is doubt.
     Published(u32),
-    /// As far as the chain holds: the generation is closed.
+    /// As far as the chain holds: the generation is closed, so all of it is in the database file.
     Closed,
+    /// As far as the chain holds: there is no shared index, and what is in the log now may be overwritten.
+    Chain,
     /// As far as the chain holds, but not the newest commit: without a shared index it is not known whether that is
     /// decided.
     Undecided,
@@ -383,7 +385,7 @@ fn bound(
         // A generation that nothing has been published of.
         Some(_) => Bound::Published(chain.frame()),
         None if occasion == Occasion::Wake => Bound::Undecided,
-        None => Bound::Closed,
+        None => Bound::Chain,
     }
 }
 
