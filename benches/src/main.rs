@@ -37,10 +37,10 @@ const LIMIT: Duration = Duration::from_secs(3600);
 #[derive(Debug, Parser)]
 struct Arguments {
     /// How long each measurement takes.
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 1.0)]
     seconds: f64,
     /// How often everything is measured.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 7)]
     reps: u32,
     /// Only what has this in its name: wal-normal, wal-full, delete-full, truncate-full, persist-full, lag.
     #[arg(long, default_value = "")]

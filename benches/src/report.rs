@@ -9,6 +9,9 @@ use crate::layout::Layout;
 use crate::rates::{Comparison, Rates, Samples};
 use crate::statistics::{median, median_ratio};
 
+/// Above this a ratio says that the plain directory was not measured properly.
+const MEANINGLESS: f64 = 10.0;
+
 /// Everything that was measured.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -113,7 +116,13 @@ fn cell(samples: &Samples, plain: &Samples) -> String {
         return format!(" | {:>10}{:>8}{:>8}", "", "", "");
     }
     let ratio = median_ratio(&samples.per_second, &plain.per_second);
-    let mut text = format!(" | {:>10.0}{ratio:>7.2}x", median(&samples.per_second));
+    // Beside a writer in a rollback mode a plain reader may hardly get a lock at all: no measure then.
+    let ratio = if ratio > MEANINGLESS {
+        format!(">{MEANINGLESS:.0}x")
+    } else {
+        format!("{ratio:.2}x")
+    };
+    let mut text = format!(" | {:>10.0}{ratio:>8}", median(&samples.per_second));
     let written = match samples.requests.is_empty() {
         true => write!(text, "{:>8}", "-"),
         false => write!(text, "{:>8.2}", median(&samples.requests)),

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use replication::FollowState;
-use store::{FileKind, Role};
+use store::{FileKind, Lag, Role};
 use support::node::{HEARTBEAT, Node, name};
 use support::proxy::Proxy;
 use support::{image, until};
@@ -132,6 +132,10 @@ async fn a_connection_on_which_nothing_happens_stays() {
     let began = Instant::now();
     until("a dozen heartbeats", || began.elapsed() > HEARTBEAT * 12).await;
     assert_eq!(*following.state.borrow(), FollowState::InSync);
+    assert!(
+        matches!(replica.store.lag(), Lag::Behind(_)),
+        "it is level with every heartbeat"
+    );
     assert_eq!((proxy.connections(), serving.replicas.count()), (1, 1));
     following.stop().await;
 }
