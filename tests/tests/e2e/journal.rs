@@ -254,7 +254,10 @@ fn a_connection_cannot_become_exclusive_in_wal_mode() {
     session.rows("PRAGMA locking_mode = normal; INSERT INTO t VALUES (2)");
     session.close();
     assert_agreement(&cluster, "app");
-    assert_eq!(run(&cluster.replica().database("app"), "SELECT x FROM t"), "2");
+    assert_eq!(
+        run(&cluster.replica().database("app"), "SELECT x FROM t"),
+        "2"
+    );
 }
 
 /// No journal to see the changes in: they are found by comparing.
