@@ -1,23 +1,23 @@
 //! What a test stands on: a directory, a time limit, a tag for its processes, a place among the tests that run.
 
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::time::Duration;
 
-use tempfile::TempDir;
+use nix::fcntl::Flock;
 
-use crate::mount::{mounts_below, unmount};
+use crate::leftovers::{PREFIX, clear, hold, sweep};
 use crate::permit::Permit;
-use crate::process::kill_tagged;
 use crate::requirement::{fuse_available, program_available};
 use crate::watchdog::Watchdog;
 
 /// The frame of one test. What is started in it must be dropped before it.
 #[derive(Debug)]
 pub struct Stage {
-    // In the order in which they must go: the watchdog last of what can still act.
-    directory: Option<TempDir>,
+    directory: PathBuf,
     tag: String,
+    _held: Flock<File>,
     _watchdog: Watchdog,
     _permit: Permit,
 }
@@ -34,23 +34,21 @@ impl Stage {
         Stage::new_in(&std::env::temp_dir(), limit)
     }
 
-    /// A stage whose directory is in `parent`.
+    /// A stage whose directory is in `parent`. The first one of a run clears away what killed runs have left there.
     pub fn new_in(parent: &Path, limit: Duration) -> Stage {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
+        static FIRST: Once = Once::new();
+        FIRST.call_once(|| sweep(parent));
         let permit = Permit::acquire();
-        let tag = format!(
-            "{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
-        let made = tempfile::Builder::new()
-            .prefix("litefs-test-")
-            .tempdir_in(parent);
-        let directory =
-            made.unwrap_or_else(|error| panic!("a directory in {}: {error}", parent.display()));
-        let watchdog = Watchdog::new(limit, directory.path().to_owned(), tag.clone());
+        let made = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent);
+        let directory = made
+            .unwrap_or_else(|error| panic!("a directory in {}: {error}", parent.display()))
+            .keep();
+        let name = directory.file_name().expect("a new directory has a name");
+        let tag = name.to_string_lossy().into_owned();
+        let watchdog = Watchdog::new(limit, directory.clone(), tag.clone());
         Stage {
-            directory: Some(directory),
+            _held: hold(&directory),
+            directory,
             tag,
             _watchdog: watchdog,
             _permit: permit,
@@ -59,10 +57,7 @@ impl Stage {
 
     /// Where everything of this test is.
     pub fn directory(&self) -> &Path {
-        self.directory
-            .as_ref()
-            .expect("a stage has a directory until it goes")
-            .path()
+        &self.directory
     }
 
     /// The mark of the processes of this test.
@@ -73,20 +68,6 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        kill_tagged(&self.tag);
-        let Some(directory) = self.directory.take() else {
-            return;
-        };
-        for point in mounts_below(directory.path()).iter().rev() {
-            unmount(point);
-        }
-        // Removing files through a mount that is still there would be the product's problem, and might never end.
-        if mounts_below(directory.path()).is_empty() {
-            if let Err(error) = directory.close() {
-                eprintln!("the directory of the test stays: {error}");
-            }
-        } else {
-            eprintln!("still mounted, so it stays: {}", directory.keep().display());
-        }
+        clear(&self.directory, &self.tag);
     }
 }

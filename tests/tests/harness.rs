@@ -1,10 +1,10 @@
 //! The harness itself, on plain directories: the workload runs without errors, and each check of it can fail.
 
-use std::fs::OpenOptions;
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use harness::client::{Access, Session, Watch, WatchReport, Workload};
 use harness::ledger::JournalMode;
@@ -300,6 +300,25 @@ fn a_stage_leaves_nothing_behind_when_a_test_fails() {
         processes_tagged(&left.0).is_empty()
     });
     assert!(!left.1.exists(), "the directory is still there");
+}
+
+#[test]
+fn what_a_killed_run_left_is_swept_away() {
+    // As if the owner of the directory had been killed: nobody holds it, and it is old.
+    let directory =
+        std::env::temp_dir().join(format!("litefs-test-left-by-{}", std::process::id()));
+    fs::create_dir_all(directory.join("primary")).expect("temporary files can be made");
+    let stage = Stage::new(LIMIT);
+    let long_ago = SystemTime::now() - Duration::from_secs(600);
+    for old in [directory.as_path(), stage.directory()] {
+        let file = File::open(old).expect("open the directory");
+        file.set_modified(long_ago)
+            .expect("its owner may say how old it is");
+    }
+    let held = stage.directory().to_owned();
+    harness::sweep(&std::env::temp_dir());
+    assert!(!directory.exists(), "it is still there");
+    assert!(held.exists(), "a stage in use stays");
 }
 
 #[test]

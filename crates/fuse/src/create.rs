@@ -78,10 +78,9 @@ fn create_companion(
 ) {
     let path = tree.backing(&db, kind);
     // A CREATE holds the whole directory: it is never made to wait.
-    if !create.own && !(path.exists() && db.is_ready(kind)) {
-        if let Err(refusal) = db.may_create(kind) {
-            return reply.error(of_refusal(refusal));
-        }
+    let at_once = create.own || (path.exists() && db.is_ready(kind));
+    if !at_once && let Err(refusal) = db.may_create(kind) {
+        return reply.error(of_refusal(refusal));
     }
     open_and_reply(tree, Node::File(db, kind), path, &create, reply);
 }

@@ -56,9 +56,9 @@ impl Database {
 
     /// Whether [`Database::when_ready`] would not wait.
     pub fn is_ready(&self, kind: FileKind) -> bool {
-        let of_log = matches!(kind, FileKind::Wal | FileKind::Shm);
-        !(of_log && self.shared.env.is_replica() && self.shared.mode() == Mode::Wal)
-            || self.shared.writer_joined.load(Ordering::Acquire)
+        let is_of_log = matches!(kind, FileKind::Wal | FileKind::Shm);
+        let waits = is_of_log && self.shared.env.is_replica() && self.shared.mode() == Mode::Wal;
+        !waits || self.shared.writer_joined.load(Ordering::Acquire)
     }
 
     /// How SQLite writes the database.

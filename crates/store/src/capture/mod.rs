@@ -39,6 +39,9 @@ pub(crate) enum LatchKind {
 /// times as long as it took.
 const PAUSE_FACTOR: u32 = 4;
 
+/// So many commits in one capture are load: then it is worth while to wait for more.
+const LOAD: u64 = 3;
+
 /// After a failed capture the next try comes after this time.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -82,7 +85,13 @@ impl Core {
         } else {
             self.wal.looks = 0;
         }
-        let pause = (begun.elapsed() * PAUSE_FACTOR).min(self.env().config.capture_pace);
+        // A writer that commits now and then is captured at once, each time.
+        let commits = self.pos().txid.get().saturating_sub(before.txid.get());
+        let pause = if commits < LOAD {
+            Duration::ZERO
+        } else {
+            (begun.elapsed() * PAUSE_FACTOR).min(self.env().config.capture_pace)
+        };
         *self.shared.wake.not_before.lock() = Some(Instant::now() + pause);
     }
 
