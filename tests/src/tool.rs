@@ -7,7 +7,7 @@ use crate::binary::litefs_binary;
 use crate::process::Ended;
 
 /// How long the tools wait for a lock, in milliseconds.
-const BUSY_TIMEOUT_MS: u32 = 40_000;
+const BUSY_TIMEOUT_MS: u32 = 60_000;
 
 /// Runs SQLite's command line program on `database`: what it prints, or what it says is wrong.
 pub fn sqlite3(database: &Path, sql: &str) -> Result<String, String> {

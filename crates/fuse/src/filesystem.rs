@@ -59,8 +59,8 @@ impl Adapter {
         }
     }
 
-    /// Counts and logs a request, and keeps a panic in its handler from ending the worker. (The reply that is dropped
-    /// then answers EIO.)
+    /// Counts (those of applications) and logs a request, and keeps a panic in its handler from ending the worker. (The
+    /// reply that is dropped then answers EIO.)
     fn run(
         &self,
         op: Op,
@@ -68,7 +68,9 @@ impl Adapter {
         what: std::fmt::Arguments<'_>,
         handler: impl FnOnce(),
     ) {
-        self.requests.count(op);
+        if !self.is_own(request) {
+            self.requests.count(op);
+        }
         if self.debug {
             tracing::debug!(?op, tid = request.pid(), "{what}");
         }

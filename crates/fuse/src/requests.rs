@@ -1,4 +1,4 @@
-//! How many requests the kernel sent: what a transaction costs is counted in these.
+//! How many requests the kernel sent for applications: what a transaction costs is counted in these.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

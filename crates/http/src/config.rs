@@ -23,7 +23,7 @@ pub struct ApiConfig {
     /// What the connection to the primary is doing, in words. It is called on the runtime's threads: it must
     /// not block.
     pub stream_state: Arc<dyn Fn() -> String + Send + Sync>,
-    /// Requests that the kernel sent to the mount, by kind, since the start. It is called on the runtime's
+    /// Requests that the kernel sent to the mount for applications, by kind, since the start. It is called on the runtime's
     /// threads: it must not block.
     pub fuse_requests: Arc<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>,
 }

@@ -49,7 +49,7 @@ fn describe() {
     );
     describe_counter!(
         "litefs_fuse_requests_total",
-        "Requests that the kernel sent to the mount, by kind."
+        "Requests that the kernel sent to the mount for applications, by kind."
     );
     describe_gauge!("litefs_db_txid", "Last transaction captured or applied.");
     describe_counter!(

@@ -10,8 +10,11 @@ use crate::client::open::{Access, open};
 use crate::client::peer::Peer;
 use crate::ledger::{End, JournalMode, Synchronous, Writer, create};
 
-/// What an application does between two transactions. Without it readers hardly get a lock in the rollback modes.
+/// What an application does between two transactions.
 const THOUGHT: Duration = Duration::from_millis(2);
+/// The same in the rollback modes: SQLite looks for a free lock at most every 100 ms, so that others hardly ever get
+/// one if it is free for moments only.
+const LONG_THOUGHT: Duration = Duration::from_millis(12);
 
 /// What is to be done.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -111,6 +114,14 @@ impl Workload {
         self.start(tag, database).succeed()
     }
 
+    fn thought(&self) -> Duration {
+        if self.journal_mode == "wal" {
+            THOUGHT
+        } else {
+            LONG_THOUGHT
+        }
+    }
+
     fn writer(&self, database: &Path, number: u32) -> anyhow::Result<Writer> {
         let connection = open(database, Access::ReadWrite)?;
         connection.pragma_update_and_check(None, "journal_mode", &self.journal_mode, |_| Ok(()))?;
@@ -170,7 +181,7 @@ impl Running {
 pub fn run_workload(database: &Path, description: &str) -> anyhow::Result<()> {
     let workload: Workload = serde_json::from_str(description)?;
     let outcome = match prepare(&workload, database) {
-        Ok(writers) => run(writers, workload.transactions),
+        Ok(writers) => run(writers, workload.transactions, workload.thought()),
         Err(error) => Outcome {
             errors: vec![format!("at the start: {error:#}")],
             ..Outcome::default()
@@ -193,10 +204,10 @@ fn prepare(workload: &Workload, database: &Path) -> anyhow::Result<Vec<Writer>> 
         .collect()
 }
 
-fn run(writers: Vec<Writer>, transactions: u32) -> Outcome {
+fn run(writers: Vec<Writer>, transactions: u32, thought: Duration) -> Outcome {
     let threads: Vec<_> = writers
         .into_iter()
-        .map(|writer| thread::spawn(move || run_writer(writer, transactions)))
+        .map(|writer| thread::spawn(move || run_writer(writer, transactions, thought)))
         .collect();
     let mut whole = Outcome::default();
     for thread in threads {
@@ -208,10 +219,10 @@ fn run(writers: Vec<Writer>, transactions: u32) -> Outcome {
     whole
 }
 
-fn run_writer(mut writer: Writer, transactions: u32) -> Outcome {
+fn run_writer(mut writer: Writer, transactions: u32, thought: Duration) -> Outcome {
     let mut outcome = Outcome::default();
     for _ in 0..transactions {
-        thread::sleep(THOUGHT);
+        thread::sleep(thought);
         match writer.transact() {
             Ok(End::Committed) => outcome.commits += 1,
             Ok(End::Unchanged) => {}
