@@ -10,7 +10,7 @@ use harness::{Cluster, Pos, assert_agreement, sqlite3};
 
 const LIMIT: Duration = Duration::from_secs(150);
 /// Transactions of SQLite's command line program, each from a process of its own.
-const FOREIGN: u64 = 12;
+const FOREIGN: u64 = 6;
 const FOREIGN_TRANSACTION: &str = "BEGIN IMMEDIATE;
     UPDATE account SET balance = balance + 5 WHERE id = 3;
     UPDATE account SET balance = balance - 5 WHERE id = 4;
