@@ -23,8 +23,7 @@ pub(crate) fn create_backing(
     } else {
         options.create(true).truncate(false)
     };
-    let file = options.open(path)?;
-    Ok(file)
+    options.open(path)
 }
 
 /// Sets permission bits exactly, whatever the umask of this process.

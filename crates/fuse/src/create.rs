@@ -86,13 +86,7 @@ fn create_companion(
 }
 
 fn open_and_reply(tree: &Tree, node: Node, path: PathBuf, create: &Create, reply: ReplyCreate) {
-    let opened = match &node {
-        Node::File(db, kind) if create.own && *kind != FileKind::Database => {
-            open_like_database(&path, &tree.backing(db, FileKind::Database), create)
-        }
-        _ => open_as_asked(&path, create),
-    };
-    let file = match opened {
+    let file = match open_as_asked(tree, &node, &path, create) {
         Ok(file) => file,
         Err(error) => return reply.error(of_io(&error)),
     };
@@ -116,29 +110,28 @@ fn open_and_reply(tree: &Tree, node: Node, path: PathBuf, create: &Create, reply
     }
 }
 
-/// What the store creates beside a database has the owner and the permissions of the database, as SQLite gives it.
-fn open_like_database(path: &Path, database: &Path, create: &Create) -> io::Result<File> {
-    let meta = std::fs::metadata(database)?;
-    let like = Create {
-        permissions: meta.mode() & 0o777,
-        owner: (meta.uid(), meta.gid()),
-        name: create.name.clone(),
-        parsed: create.parsed.clone(),
-        ..*create
-    };
-    open_as_asked(path, &like)
-}
-
 /// The file may exist: the kernel may have remembered that it did not.
-fn open_as_asked(path: &Path, create: &Create) -> io::Result<File> {
+fn open_as_asked(tree: &Tree, node: &Node, path: &Path, create: &Create) -> io::Result<File> {
     let existed = path.exists();
-    let file = create_backing(path, create.permissions, create.flags & libc::O_EXCL != 0)?;
+    let (permissions, (uid, gid)) = ownership(tree, node, create)?;
+    let file = create_backing(path, permissions, create.flags & libc::O_EXCL != 0)?;
     if !existed {
-        set_permissions(&file, create.permissions)?;
+        set_permissions(&file, permissions)?;
         if nix::unistd::geteuid().is_root() {
-            let (uid, gid) = create.owner;
             nix::unistd::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
         }
     }
     Ok(file)
+}
+
+/// Permissions, and user and group: those that the application asks for. What the store creates beside a database has
+/// those of the database, as SQLite gives it.
+fn ownership(tree: &Tree, node: &Node, create: &Create) -> io::Result<(u32, (u32, u32))> {
+    match node {
+        Node::File(db, kind) if create.own && *kind != FileKind::Database => {
+            let meta = std::fs::metadata(tree.backing(db, FileKind::Database))?;
+            Ok((meta.mode() & 0o777, (meta.uid(), meta.gid())))
+        }
+        _ => Ok((create.permissions, create.owner)),
+    }
 }

@@ -1,13 +1,15 @@
 //! What all databases of a store share.
 
+use std::fs::File;
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::error::Error;
+use crate::error::{Error, IoContext};
 use crate::events::{Event, Observer};
-use crate::layout::DataDir;
-use crate::mount::Mount;
+use crate::layout::{DataDir, DatabaseDir};
+use crate::mount::{Mount, OpenHow};
+use crate::name::{DbName, FileKind};
 use crate::own_thread::OwnThreads;
 use crate::pool::Pool;
 use crate::role::Role;
@@ -68,6 +70,19 @@ impl Env {
             what: "open a file through the mount".into(),
             source: std::io::Error::new(std::io::ErrorKind::NotConnected, "nothing is mounted yet"),
         })
+    }
+
+    /// Opens a file of a live database, as one of its applications would.
+    pub(crate) fn open_live(
+        &self,
+        db: &DbName,
+        dir: &DatabaseDir,
+        kind: FileKind,
+        how: OpenHow,
+    ) -> Result<File, Error> {
+        self.mount()?
+            .open(db, kind, how)
+            .during("open through the mount", &dir.file(kind))
     }
 
     pub(crate) fn attach_mount(&self, mount: Arc<dyn Mount>) {

@@ -41,10 +41,7 @@ impl SharedIndex {
     /// that nobody watches over, maybe of before a crash of the machine, and begins a new one.
     pub(crate) fn join(env: &Env, db: &DbName, dir: &DatabaseDir) -> Result<SharedIndex, Error> {
         let name = dir.file(FileKind::Shm);
-        let file = env
-            .mount()?
-            .open(db, FileKind::Shm, OpenHow::Create)
-            .during("open through the mount", &name)?;
+        let file = env.open_live(db, dir, FileKind::Shm, OpenHow::Create)?;
         if locks::try_lock(&file, lock::WAL_DMS, LockKind::Exclusive).during("lock", &name)? {
             file.set_len(0).during("empty", &name)?;
         }
@@ -58,11 +55,7 @@ impl SharedIndex {
         db: &DbName,
         dir: &DatabaseDir,
     ) -> Result<SharedIndex, Error> {
-        let name = dir.file(FileKind::Shm);
-        let file = env
-            .mount()?
-            .open(db, FileKind::Shm, OpenHow::Existing)
-            .during("open through the mount", &name)?;
+        let file = env.open_live(db, dir, FileKind::Shm, OpenHow::Existing)?;
         SharedIndex::with_file(file, db, dir)
     }
 
@@ -246,6 +239,17 @@ pub(crate) fn lock_database_shared(file: &File, db: &DbName) -> Result<(), Error
         source,
     });
     shared.and(released)
+}
+
+/// Opens a live database and takes SHARED on it, as a reader does. The lock goes with the file.
+pub(crate) fn open_database_shared(
+    env: &Env,
+    db: &DbName,
+    dir: &DatabaseDir,
+) -> Result<File, Error> {
+    let database = env.open_live(db, dir, FileKind::Database, OpenHow::Existing)?;
+    lock_database_shared(&database, db)?;
+    Ok(database)
 }
 
 /// Opens a file for reading; `None` if it does not exist.

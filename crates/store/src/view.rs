@@ -20,9 +20,8 @@ use crate::env::Env;
 use crate::error::{Error, IoContext};
 use crate::layout::DatabaseDir;
 use crate::locks::LockKind;
-use crate::mount::OpenHow;
 use crate::name::{DbName, FileKind};
-use crate::shared_index::{SharedIndex, lock_database_shared, open_existing, read_full};
+use crate::shared_index::{SharedIndex, open_database_shared, open_existing, read_full};
 
 /// See the module. The locks are held until it is dropped.
 pub(crate) struct View {
@@ -58,12 +57,7 @@ impl Locked {
         dir: &DatabaseDir,
         wal: bool,
     ) -> Result<Locked, Error> {
-        let path = dir.file(FileKind::Database);
-        let database = env
-            .mount()?
-            .open(db, FileKind::Database, OpenHow::Existing)
-            .during("open through the mount", &path)?;
-        lock_database_shared(&database, db)?;
+        let database = open_database_shared(env, db, dir)?;
         if !wal {
             return Ok(Locked {
                 _database: database,

@@ -173,6 +173,14 @@ fn sync(primary: &Node, replica: &Node) -> u32 {
     }
 }
 
+/// A primary and a replica that have the same database of 50 rows, after one transaction.
+fn pair(journal_mode: &str) -> (Node, Node) {
+    let (primary, replica) = (Node::start(PRIMARY()), Node::start(REPLICA()));
+    primary.import(&image(journal_mode, 4096, 50)).unwrap();
+    sync(&primary, &replica);
+    (primary, replica)
+}
+
 fn assert_equal(primary: &Node, replica: &Node) {
     assert_eq!(primary.db().pos(), replica.db().pos());
     assert!(primary.export() == replica.export(), "the exports differ");
@@ -203,9 +211,7 @@ fn an_import_arrives_byte_for_byte_in_each_mode_and_page_size() {
 #[test]
 fn a_second_import_replaces_the_content_as_one_transaction() {
     for journal_mode in ["delete", "wal"] {
-        let (primary, replica) = (Node::start(PRIMARY()), Node::start(REPLICA()));
-        primary.import(&image(journal_mode, 4096, 50)).unwrap();
-        sync(&primary, &replica);
+        let (primary, replica) = pair(journal_mode);
         let pos = primary.import(&image(journal_mode, 4096, 400)).unwrap();
         assert_eq!(pos.txid, TxId::new(2));
         assert_eq!(sync(&primary, &replica), 0);
@@ -222,9 +228,7 @@ fn a_second_import_replaces_the_content_as_one_transaction() {
 #[test]
 fn an_import_with_another_page_size_replaces_the_database() {
     for journal_mode in ["delete", "wal"] {
-        let (primary, replica) = (Node::start(PRIMARY()), Node::start(REPLICA()));
-        primary.import(&image(journal_mode, 4096, 50)).unwrap();
-        sync(&primary, &replica);
+        let (primary, replica) = pair(journal_mode);
         primary.import(&image(journal_mode, 1024, 60)).unwrap();
         sync(&primary, &replica);
         assert_equal(&primary, &replica);
@@ -273,9 +277,7 @@ fn what_is_not_a_database_is_refused_and_changes_nothing() {
 #[test]
 fn a_clean_restart_keeps_the_position_without_a_new_transaction() {
     for journal_mode in ["delete", "wal"] {
-        let (mut primary, mut replica) = (Node::start(PRIMARY()), Node::start(REPLICA()));
-        primary.import(&image(journal_mode, 4096, 50)).unwrap();
-        sync(&primary, &replica);
+        let (mut primary, mut replica) = pair(journal_mode);
         let pos = primary.import(&image(journal_mode, 4096, 80)).unwrap();
         sync(&primary, &replica);
         primary.restart(PRIMARY());
@@ -290,9 +292,7 @@ fn a_clean_restart_keeps_the_position_without_a_new_transaction() {
 #[test]
 fn a_crash_keeps_the_position_too() {
     for journal_mode in ["delete", "wal"] {
-        let (mut primary, mut replica) = (Node::start(PRIMARY()), Node::start(REPLICA()));
-        primary.import(&image(journal_mode, 4096, 50)).unwrap();
-        sync(&primary, &replica);
+        let (mut primary, mut replica) = pair(journal_mode);
         let pos = primary.import(&image(journal_mode, 4096, 80)).unwrap();
         sync(&primary, &replica);
         primary.crash(PRIMARY());
@@ -331,9 +331,7 @@ fn content_that_is_not_that_of_the_log_wins_on_the_primary_and_loses_on_a_replic
 
 #[test]
 fn a_transaction_that_was_stored_and_not_applied_is_applied_at_the_start() {
-    let (primary, mut replica) = (Node::start(PRIMARY()), Node::start(REPLICA()));
-    primary.import(&image("delete", 4096, 50)).unwrap();
-    sync(&primary, &replica);
+    let (primary, mut replica) = pair("delete");
     let before = std::fs::read(replica.backing(FileKind::Database)).unwrap();
     primary.import(&image("delete", 4096, 300)).unwrap();
     sync(&primary, &replica);
@@ -359,9 +357,7 @@ fn a_transaction_that_was_stored_and_not_applied_is_applied_at_the_start() {
 
 #[test]
 fn what_does_not_follow_or_is_damaged_is_refused_and_changes_nothing() {
-    let (primary, replica) = (Node::start(PRIMARY()), Node::start(REPLICA()));
-    primary.import(&image("wal", 4096, 50)).unwrap();
-    sync(&primary, &replica);
+    let (primary, replica) = pair("wal");
     primary.import(&image("wal", 4096, 60)).unwrap();
     primary.import(&image("wal", 4096, 70)).unwrap();
     let before = (replica.db().pos(), replica.export());

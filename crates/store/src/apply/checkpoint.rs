@@ -17,10 +17,9 @@ use crate::env::Env;
 use crate::error::{Error, IoContext};
 use crate::layout::DatabaseDir;
 use crate::locks::LockKind;
-use crate::mount::OpenHow;
 use crate::name::{DbName, FileKind};
 use crate::shared::Shared;
-use crate::shared_index::{SharedIndex, lock_database_shared, read_exact};
+use crate::shared_index::{SharedIndex, open_database_shared, read_exact};
 
 /// A checkpoint begins when so many frames are not in the database file yet. SQLite's own default.
 const BACKLOG: u32 = 1000;
@@ -58,12 +57,7 @@ impl Core {
 
 /// Copies what readers allow.
 pub(crate) fn checkpoint(env: &Env, db: &DbName, dir: &DatabaseDir) -> Result<(), Error> {
-    let path = dir.file(FileKind::Database);
-    let database = env
-        .mount()?
-        .open(db, FileKind::Database, OpenHow::Existing)
-        .during("open through the mount", &path)?;
-    lock_database_shared(&database, db)?;
+    let database = open_database_shared(env, db, dir)?;
     let shm = SharedIndex::join(env, db, dir)?;
     if !shm.try_lock(lock::WAL_CKPT, LockKind::Exclusive)? {
         // An application is at it.

@@ -27,12 +27,9 @@ impl Core {
             self.placed = true;
         }
         // An OPEN with O_CREAT: the kernel may remember that there was no such file, and learns by this that there is.
-        let path = self.dir().file(FileKind::Database);
-        let database = self
-            .env()
-            .mount()?
-            .open(self.name(), FileKind::Database, OpenHow::Create)
-            .during("open through the mount", &path)?;
+        let database =
+            self.env()
+                .open_live(self.name(), self.dir(), FileKind::Database, OpenHow::Create)?;
         if mode == Mode::Wal && self.env().is_replica() {
             lock_database_shared(&database, self.name())?;
             let writer = WalWriter::with_database(self.env(), self.name(), self.dir(), database)?;

@@ -80,11 +80,12 @@ impl Core {
 /// the readers' range.
 pub(crate) fn lock_exclusive(shared: &Shared) -> Result<File, Error> {
     let path = shared.dir.file(FileKind::Database);
-    let database = shared
-        .env
-        .mount()?
-        .open(&shared.name, FileKind::Database, OpenHow::Existing)
-        .during("open through the mount", &path)?;
+    let database = shared.env.open_live(
+        &shared.name,
+        &shared.dir,
+        FileKind::Database,
+        OpenHow::Existing,
+    )?;
     let begun = Instant::now();
     loop {
         if locks::lock_within(&database, lock::PENDING, LockKind::Exclusive, DRAIN)

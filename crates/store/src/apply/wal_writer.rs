@@ -17,7 +17,7 @@ use crate::layout::DatabaseDir;
 use crate::locks::{self, LockKind};
 use crate::mount::OpenHow;
 use crate::name::{DbName, FileKind};
-use crate::shared_index::{SharedIndex, lock_database_shared, read_full};
+use crate::shared_index::{SharedIndex, open_database_shared, read_full};
 use crate::view::chain_at;
 
 /// Frames are written to the -wal in pieces of about this many bytes.
@@ -59,12 +59,7 @@ pub(crate) struct Append<'a> {
 impl WalWriter {
     /// Joins a database whose header says WAL, opening its files through the mount.
     pub(crate) fn join(env: &Env, db: &DbName, dir: &DatabaseDir) -> Result<WalWriter, Error> {
-        let path = dir.file(FileKind::Database);
-        let database = env
-            .mount()?
-            .open(db, FileKind::Database, OpenHow::Existing)
-            .during("open through the mount", &path)?;
-        lock_database_shared(&database, db)?;
+        let database = open_database_shared(env, db, dir)?;
         WalWriter::with_database(env, db, dir, database)
     }
 
@@ -85,11 +80,7 @@ impl WalWriter {
             });
         }
         shm.header_or_recover()?;
-        let path = dir.file(FileKind::Wal);
-        let wal = env
-            .mount()?
-            .open(db, FileKind::Wal, OpenHow::Create)
-            .during("open through the mount", &path)?;
+        let wal = env.open_live(db, dir, FileKind::Wal, OpenHow::Create)?;
         Ok(WalWriter {
             shm,
             wal,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::core::{Core, Joined};
-use crate::error::{Error, IoContext};
+use crate::error::Error;
 use crate::lock_probe::LockProbe;
 use crate::mount::OpenHow;
 use crate::name::FileKind;
@@ -28,12 +28,12 @@ impl Core {
     }
 
     fn join(&mut self) -> Result<(), Error> {
-        let path = self.dir().file(FileKind::Database);
-        let database = self
-            .env()
-            .mount()?
-            .open(self.name(), FileKind::Database, OpenHow::Existing)
-            .during("open through the mount", &path)?;
+        let database = self.env().open_live(
+            self.name(),
+            self.dir(),
+            FileKind::Database,
+            OpenHow::Existing,
+        )?;
         let shm = SharedIndex::join_others(self.env(), self.name(), self.dir())?;
         *self.shared.probe.write() = Some(LockProbe {
             database: Arc::new(database),

@@ -15,7 +15,7 @@ use sqlite::journal::{Journal, JournalState};
 use crate::capture::LatchKind;
 use crate::core::Core;
 use crate::error::{Error, IoContext};
-use crate::mount::Refusal;
+use crate::mount::{OpenHow, Refusal};
 use crate::name::FileKind;
 use crate::shared_index::{open_existing, read_full};
 use crate::status::Mode;
@@ -171,15 +171,12 @@ impl Core {
             return Ok(());
         }
         let path = self.dir().file(FileKind::Database);
-        let handle = self
-            .env()
-            .mount()?
-            .open(
-                self.name(),
-                FileKind::Database,
-                crate::mount::OpenHow::Existing,
-            )
-            .during("open through the mount", &path)?;
+        let handle = self.env().open_live(
+            self.name(),
+            self.dir(),
+            FileKind::Database,
+            OpenHow::Existing,
+        )?;
         if !crate::locks::try_lock(
             &handle,
             sqlite::lock::SHARED,
