@@ -11,7 +11,7 @@ use nix::unistd::{Gid, Uid};
 use store::{Database, DbName, FileKind, MountName, Refusal};
 
 use crate::attr::TTL;
-use crate::backing::{create_backing, set_permissions};
+use crate::backing::{create_backing, open_backing, set_permissions};
 use crate::errno::{of_io, of_refusal};
 use crate::inode::Node;
 use crate::tree::Tree;
@@ -82,7 +82,41 @@ fn create_companion(
     if !at_once && let Err(refusal) = db.may_create(kind) {
         return reply.error(of_refusal(refusal));
     }
-    open_and_reply(tree, Node::File(db, kind), path, &create, reply);
+    let existing = std::fs::metadata(&path).is_ok_and(|meta| meta.len() > 0);
+    if !existing || create.flags & libc::O_TRUNC == 0 || create.own {
+        return open_and_reply(tree, Node::File(db, kind), path, &create, reply);
+    }
+    empty_then_open(tree, db, kind, path, create, reply);
+}
+
+/// O_TRUNC for a file that the kernel took for absent: for the database the same as a SETATTR of its size. Like an
+/// UNLINK it holds the directory meanwhile, and like that it looks up no name.
+fn empty_then_open(
+    tree: &Arc<Tree>,
+    db: Arc<Database>,
+    kind: FileKind,
+    path: PathBuf,
+    create: Create,
+    reply: ReplyCreate,
+) {
+    if let Err(refusal) = db.may_write(kind) {
+        return reply.error(of_refusal(refusal));
+    }
+    let file = match open_backing(&path) {
+        Ok(_) if create.flags & libc::O_EXCL != 0 => return reply.error(Errno::EEXIST),
+        Ok(file) => Arc::new(file),
+        Err(error) => return reply.error(of_io(&error)),
+    };
+    let (tree, node) = (tree.clone(), Node::File(db.clone(), kind));
+    db.truncate(
+        kind,
+        file,
+        0,
+        Box::new(move |emptied| match emptied {
+            Ok(()) => open_and_reply(&tree, node, path, &create, reply),
+            Err(refusal) => reply.error(of_refusal(refusal)),
+        }),
+    );
 }
 
 fn open_and_reply(tree: &Tree, node: Node, path: PathBuf, create: &Create, reply: ReplyCreate) {

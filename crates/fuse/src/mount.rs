@@ -231,10 +231,18 @@ impl Mount {
         let Some(session) = self.session.take() else {
             return Ok(());
         };
-        session.umount_and_join().map_err(|source| Error::Session {
-            dir: self.dir.clone(),
-            source,
-        })
+        match session.umount_and_join() {
+            // The kernel takes the connection down while workers read from it: besides ENODEV, which the library takes
+            // for the end, a request that was being read then is answered with this. The mount is gone either way.
+            Err(source) if source.raw_os_error() == Some(libc::ECONNABORTED) => {
+                tracing::debug!(dir = %self.dir.display(), "the session ended within a request");
+                Ok(())
+            }
+            ended => ended.map_err(|source| Error::Session {
+                dir: self.dir.clone(),
+                source,
+            }),
+        }
     }
 }
 
