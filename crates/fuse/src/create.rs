@@ -82,6 +82,9 @@ fn create_companion(
     if !at_once && let Err(refusal) = db.may_create(kind) {
         return reply.error(of_refusal(refusal));
     }
+    if !create.own && !db.is_readable() {
+        return reply.error(Errno::EIO);
+    }
     let existing = std::fs::metadata(&path).is_ok_and(|meta| meta.len() > 0);
     if !existing || create.flags & libc::O_TRUNC == 0 || create.own {
         return open_and_reply(tree, Node::File(db, kind), path, &create, reply);

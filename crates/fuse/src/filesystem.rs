@@ -210,6 +210,9 @@ impl Filesystem for Adapter {
                 match &inode.node {
                     Node::File(db, kind) => {
                         let (db, kind) = (db.clone(), *kind);
+                        if !own && !db.is_readable() {
+                            return reply.error(Errno::EIO);
+                        }
                         let open = move || reply_opened(&tree, &inode, own, reply);
                         if own {
                             open()

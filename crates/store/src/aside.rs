@@ -6,8 +6,12 @@ use std::path::{Path, PathBuf};
 use crate::env::Env;
 use crate::error::{Error, IoContext};
 use crate::layout::DatabaseDir;
+use crate::log::LtxFile;
 use crate::name::DbName;
-use crate::transaction::unix_ms;
+use crate::transaction::{Transaction, unix_ms};
+
+/// What the directories are called that hold transactions which no other node has.
+const UNREPLICATED: &str = "unreplicated";
 
 /// Moves one file, if it is there.
 pub(crate) fn put_file_aside(env: &Env, db: &DbName, path: &Path) -> Result<(), Error> {
@@ -17,6 +21,43 @@ pub(crate) fn put_file_aside(env: &Env, db: &DbName, path: &Path) -> Result<(), 
     let target = new_directory(env, db, "orphaned")?.join(path.file_name().unwrap_or_default());
     tracing::warn!(database = %db, from = %path.display(), to = %target.display(), "put aside");
     fs::rename(path, &target).during("move aside", path)
+}
+
+/// Copies one file, before it is written over.
+pub(crate) fn copy_file_aside(env: &Env, db: &DbName, path: &Path, why: &str) -> Result<(), Error> {
+    let target = new_directory(env, db, why)?.join(path.file_name().unwrap_or_default());
+    tracing::warn!(database = %db, from = %path.display(), to = %target.display(), "a copy was put aside");
+    fs::copy(path, &target)
+        .map(|_| ())
+        .during("copy aside", path)
+}
+
+/// Keeps a transaction that only this node has and that will not be part of the database any more.
+pub(crate) fn put_transaction_aside(
+    env: &Env,
+    db: &DbName,
+    transaction: Transaction,
+) -> Result<(), Error> {
+    let path = new_directory(env, db, UNREPLICATED)?.join(transaction.file_name());
+    tracing::error!(database = %db, txid = %transaction.max_txid(), to = %path.display(),
+        "commits that were never replicated were put aside");
+    transaction.place(&path)
+}
+
+/// The same for transactions that are in the log. Their files stay where they are.
+pub(crate) fn put_files_aside(env: &Env, db: &DbName, files: &[LtxFile]) -> Result<(), Error> {
+    let (Some(first), Some(last)) = (files.first(), files.last()) else {
+        return Ok(());
+    };
+    let target = new_directory(env, db, UNREPLICATED)?;
+    for file in files {
+        let to = target.join(file.path().file_name().unwrap_or_default());
+        fs::hard_link(file.path(), &to).during("link aside", file.path())?;
+    }
+    crate::layout::sync_directory(&target)?;
+    tracing::error!(database = %db, from = %first.min_txid, until = %last.post_pos(), to = %target.display(),
+        "another history takes over: the transactions of this node that may not be part of it were put aside");
+    Ok(())
 }
 
 /// Moves the whole directory of a database.

@@ -29,6 +29,10 @@ pub(crate) struct Core {
     /// The content of the database is that of the position. If not (a start after a crash, before it is known
     /// whether this node is the primary or a replica), nothing is captured.
     pub(crate) settled: bool,
+    /// The database file is shorter than its header says.
+    pub(crate) short: bool,
+    /// What a start found, until it is settled.
+    pub(crate) found: Option<crate::recovery::Found>,
     /// The database is not replicating, and this is what has to succeed first.
     pub(crate) latched: Option<LatchKind>,
     pub(crate) wal: WalCapture,
@@ -65,6 +69,8 @@ impl Core {
             table,
             page_size,
             settled,
+            short: false,
+            found: None,
             latched: None,
             wal: WalCapture::default(),
             staged: None,

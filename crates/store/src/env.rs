@@ -26,6 +26,8 @@ pub(crate) struct Env {
     pub(crate) pool: Pool,
     pub(crate) timer: Timer,
     pub(crate) watcher: Watcher,
+    /// The last role of the node before this start was that of the primary.
+    pub(crate) was_primary: bool,
     mount: OnceLock<Arc<dyn Mount>>,
     role: RwLock<Role>,
     observers: Mutex<Vec<Weak<dyn Observer>>>,
@@ -39,6 +41,7 @@ impl Env {
         pool: Pool,
         timer: Timer,
         watcher: Watcher,
+        was_primary: bool,
     ) -> Env {
         let data = DataDir::new(&config.data_dir);
         Env {
@@ -49,6 +52,7 @@ impl Env {
             pool,
             timer,
             watcher,
+            was_primary,
             mount: OnceLock::new(),
             role: RwLock::new(Role::None),
             observers: Mutex::new(Vec::new()),

@@ -16,6 +16,11 @@ pub enum Error {
     /// No database of that name.
     #[error("database {0} not found")]
     UnknownDatabase(DbName),
+    /// After a crash its content is not that of its log, and the primary has not sent the right one yet.
+    #[error(
+        "database {0}: its content is not that of its log; waiting for a snapshot of the primary"
+    )]
+    Unreadable(DbName),
     /// A text that cannot be the name of a database.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -133,7 +138,7 @@ impl Error {
             Error::UnknownDatabase(_) => ErrorKind::NotFound,
             Error::Name(_) | Error::NotADatabase { .. } | Error::Ltx { .. } => ErrorKind::BadInput,
             Error::PositionMismatch { .. } | Error::PostApplyMismatch { .. } => ErrorKind::Conflict,
-            Error::Busy { .. } | Error::Closed(_) => ErrorKind::Unavailable,
+            Error::Busy { .. } | Error::Closed(_) | Error::Unreadable(_) => ErrorKind::Unavailable,
             Error::BadFile { .. }
             | Error::Io { .. }
             | Error::Sqlite { .. }

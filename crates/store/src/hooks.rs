@@ -61,6 +61,12 @@ impl Database {
         !waits || self.shared.writer_joined.load(Ordering::Acquire)
     }
 
+    /// On a replica: whether the file can be shown. Not after a crash that left it different from the log, until the
+    /// primary has sent the right content.
+    pub fn is_readable(&self) -> bool {
+        !self.shared.unreadable.load(Ordering::Acquire)
+    }
+
     /// How SQLite writes the database.
     pub fn mode(&self) -> Mode {
         self.shared.mode()

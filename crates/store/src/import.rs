@@ -208,6 +208,7 @@ impl Core {
         let page_1 = self.page_1_for_import()?;
         let mut incoming = Incoming {
             spool: self.encode_import(spool, image, page_1)?,
+            replaces_history: false,
         };
         let verified = self.verify(&mut incoming)?;
         let marker = self.dir().unfinished();

@@ -4,10 +4,12 @@
 //! <data>/clusterid             LFSC and 16 hex digits
 //! <data>/nodeid                16 hex digits
 //! <data>/lock                  held (flock) by the process that uses the directory
+//! <data>/role                  the last role: `primary` or `replica`
 //! <data>/dbs/X/database        and journal, wal, shm: what SQLite wrote
 //! <data>/dbs/X/incarnation     16 hex digits: which life of a database of that name this is
 //! <data>/dbs/X/unfinished      a TXID, while an import is being applied
 //! <data>/dbs/X/table           the page-checksum table, only between a clean stop and the next start
+//! <data>/dbs/X/table-base      a table of some position in the log, to compute later ones from
 //! <data>/dbs/X/ltx/            <min TXID>-<max TXID>.ltx
 //! <data>/super/                super-journals of transactions over several databases
 //! <data>/aside/                deleted databases and replaced histories
@@ -32,6 +34,11 @@ impl DataDir {
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Where the last role is noted.
+    pub(crate) fn role(&self) -> PathBuf {
+        self.0.join("role")
     }
 
     /// Where the databases are.
@@ -112,6 +119,11 @@ impl DatabaseDir {
 
     pub(crate) fn table(&self) -> PathBuf {
         self.0.join("table")
+    }
+
+    /// A table that vouches for no file, but for a position of the log.
+    pub(crate) fn table_base(&self) -> PathBuf {
+        self.0.join("table-base")
     }
 }
 

@@ -1,15 +1,33 @@
 //! What a database does when the node's role changes, when the mount goes, and at a clean stop.
 
 use std::fs::File;
+use std::time::{Duration, SystemTime};
 
 use crate::apply::wal_writer::WalWriter;
 use crate::capture::LatchKind;
 use crate::capture::Occasion;
 use crate::core::Core;
+use crate::database::Database;
 use crate::error::{Error, IoContext};
 use crate::name::FileKind;
 use crate::status::Mode;
 use crate::table::{self, FileStamp};
+
+impl Database {
+    /// Before files older than `retention` go: saves the page-checksum table if the saved one, or the log's own
+    /// beginning, goes with them.
+    pub(crate) fn keep_table(&self, retention: Duration) -> Result<(), Error> {
+        let due = self
+            .shared
+            .log
+            .read()
+            .has_older(retention, SystemTime::now());
+        if !due {
+            return Ok(());
+        }
+        self.call(|core| core.keep_table())?
+    }
+}
 
 impl Core {
     /// The node has another role, or a mount at last.
@@ -42,6 +60,19 @@ impl Core {
         self.exclusive = None;
         // A checkpoint that is running has them open, too.
         drop(self.shared.checkpoint.lock());
+    }
+
+    /// Saves the table of the present position: later ones can be computed from it and the log.
+    fn keep_table(&self) -> Result<(), Error> {
+        if !self.settled || self.unfinished.is_some() || self.table.page_count() == 0 {
+            return Ok(());
+        }
+        table::save(
+            &self.dir().table_base(),
+            &self.table,
+            self.pos().txid,
+            FileStamp::NONE,
+        )
     }
 
     /// A clean stop: makes the content durable and saves its table.

@@ -33,6 +33,8 @@ pub struct LtxFile {
     pub size: u64,
     /// When it was written, in Unix milliseconds.
     pub timestamp_ms: i64,
+    /// The node that made it.
+    pub node_id: u64,
     path: Arc<Path>,
     bytes: Option<Bytes>,
 }
@@ -51,6 +53,7 @@ impl LtxFile {
             post_apply_checksum: trailer.post_apply_checksum,
             size,
             timestamp_ms: header.timestamp_ms,
+            node_id: header.node_id,
             path: path.into(),
             bytes: None,
         }
@@ -110,6 +113,13 @@ pub enum SnapshotReason {
     /// Same TXID, other content.
     #[error("its history differs from ours")]
     Diverged,
+}
+
+impl SnapshotReason {
+    /// Whether the position is known to be none of our history.
+    pub fn is_other_history(self) -> bool {
+        matches!(self, SnapshotReason::Ahead | SnapshotReason::Diverged)
+    }
 }
 
 /// The index. Invariant: the files are contiguous: each begins after the TXID where the one before it ends, and
@@ -181,6 +191,11 @@ impl LtxLog {
 
     pub(crate) fn last(&self) -> Option<&LtxFile> {
         self.files.back()
+    }
+
+    /// All files, the oldest first.
+    pub(crate) fn files(&self) -> Vec<LtxFile> {
+        self.files.iter().cloned().collect()
     }
 
     pub(crate) fn file_count(&self) -> u64 {
@@ -274,14 +289,15 @@ impl LtxLog {
         }
     }
 
+    /// Whether [`LtxLog::reap`] would take any file out.
+    pub(crate) fn has_older(&self, retention: Duration, now: SystemTime) -> bool {
+        let oldest = oldest_kept(retention, now);
+        self.files.len() > 1 && self.files[0].timestamp_ms < oldest
+    }
+
     /// Takes the files out that are older than `retention`; the newest always stays. The caller removes them.
     pub(crate) fn reap(&mut self, retention: Duration, now: SystemTime) -> Vec<LtxFile> {
-        let now_ms = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_millis() as i64;
-        let oldest =
-            now_ms.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
+        let oldest = oldest_kept(retention, now);
         let mut reaped = Vec::new();
         while self.files.len() > 1
             && self
@@ -302,6 +318,15 @@ impl LtxLog {
         self.reaped += reaped.len() as u64;
         reaped
     }
+}
+
+/// Files before this moment are too old, in Unix milliseconds.
+fn oldest_kept(retention: Duration, now: SystemTime) -> i64 {
+    let now_ms = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis() as i64;
+    now_ms.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn follows(next: &LtxFile, last: &LtxFile) -> bool {
@@ -346,6 +371,7 @@ mod tests {
             post_apply_checksum: sum(max),
             size: 10,
             timestamp_ms,
+            node_id: 0,
             path: Path::new("x").into(),
             bytes: Some(Bytes::from_static(b"0123456789")),
         }

@@ -35,6 +35,10 @@ fn again(weak: &Weak<Store>, store: &Store) {
 fn reap(store: &Store) {
     let retention = store.env().config.retention;
     for db in store.all_databases() {
+        if let Err(error) = db.keep_table(retention) {
+            // Without it a start after a crash sends everything to the replicas; that is no reason to keep the log.
+            tracing::warn!(database = %db.name(), error = error.chain(), "the page-checksum table is not saved");
+        }
         let old = {
             let mut log = db.shared.log.write();
             log.forget_bytes(0);

@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) captured_salts: AtomicU64,
     /// The journal was written since the last commit point: a transaction is going on.
     pub(crate) journal_active: AtomicBool,
+    /// On a replica: what the file holds is known to be wrong, and the right content has not come yet.
+    pub(crate) unreadable: AtomicBool,
     /// On a replica: WAL_WRITE_LOCK is held.
     pub(crate) writer_joined: AtomicBool,
     /// Since the last OPEN of the -shm there was no UNLINK of it: it can be opened by its name. An UNLINK holds the
@@ -98,6 +100,7 @@ impl Shared {
             probe: RwLock::default(),
             captured_salts: AtomicU64::new(0),
             journal_active: AtomicBool::new(false),
+            unreadable: AtomicBool::new(false),
             writer_joined: AtomicBool::new(false),
             shm_named: AtomicBool::new(false),
             checkpointing: AtomicBool::new(false),

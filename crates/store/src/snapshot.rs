@@ -29,6 +29,9 @@ impl Database {
         if shared.state().page_count == 0 && self.drain()?.txid.is_zero() {
             return Err(Error::UnknownDatabase(shared.name.clone()));
         }
+        if !self.is_readable() {
+            return Err(Error::Unreadable(shared.name.clone()));
+        }
         // The locks are taken here and not on the strand: a writer who holds them may be waiting for the strand.
         let _own = shared.env.own.enter();
         let locked = Locked::take(

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ltx::Pos;
 use parking_lot::{Mutex, RwLock};
 
 use crate::database::Database;
@@ -15,6 +16,7 @@ use crate::events::{Event, Observer};
 use crate::hooks::refusal;
 use crate::import::Import;
 use crate::incarnation::{self, ClusterId, Incarnation};
+use crate::incoming::Incoming;
 use crate::lag::PrimaryClock;
 use crate::layout::{self, DataDir};
 use crate::mount::{Completion, Mount, Refusal};
@@ -87,8 +89,10 @@ impl Store {
         let timer = Timer::start().map_err(no_thread)?;
         let watcher = Watcher::start(timer.clone()).map_err(no_thread)?;
         let pool = Pool::new(MAX_THREADS, own.clone());
-        let env = Arc::new(Env::new(config, node_id, own, pool, timer, watcher));
-        env.replace_role(role);
+        let was_primary = last_role(&data)?.as_deref() == Some(PRIMARY);
+        let env = Env::new(config, node_id, own, pool, timer, watcher, was_primary);
+        let env = Arc::new(env);
+        env.replace_role(role.clone());
         let store = Arc::new(Store {
             env,
             instance_id: rand::random(),
@@ -99,6 +103,8 @@ impl Store {
             _lock: lock,
         });
         store.open_databases()?;
+        store.remove_super_journals()?;
+        note_role(&store.env.data, &role)?;
         crate::retention::start(&store);
         Ok(store)
     }
@@ -119,6 +125,15 @@ impl Store {
             let role = self.env.role();
             db.call(move |core| core.settle(&role))??;
             self.databases.write().insert(name, db);
+        }
+        Ok(())
+    }
+
+    /// All journals are played back: nothing refers to a super-journal any more.
+    fn remove_super_journals(&self) -> Result<(), Error> {
+        let dir = self.env.data.super_journals();
+        for entry in fs::read_dir(&dir).during("list", &dir)? {
+            layout::remove_if_exists(&entry.during("list", &dir)?.path())?;
         }
         Ok(())
     }
@@ -206,6 +221,7 @@ impl Store {
         let before = self.env.replace_role(role.clone());
         if before != role {
             if before.word() != role.word() {
+                note_role(&self.env.data, &role)?;
                 self.take_up_role();
             }
             self.env.notify(&Event::RoleChanged(role));
@@ -242,6 +258,32 @@ impl Store {
         self.databases.write().insert(name.clone(), db.clone());
         drop(changing);
         Ok(db)
+    }
+
+    /// A place to collect an LTX file of that database and incarnation. What is here now stays until the file is
+    /// taken in.
+    pub fn incoming(&self, name: &DbName, incarnation: Incarnation) -> Incoming {
+        match self.database(name) {
+            Some(db) if db.incarnation() == incarnation => db.incoming(),
+            _ => Incoming::new(self.env.data.path()),
+        }
+    }
+
+    /// On a replica: verifies, stores and applies an LTX file. If the database here is another incarnation it is put
+    /// aside, once the file is known to be whole.
+    pub fn take_in(
+        &self,
+        name: &DbName,
+        incarnation: Incarnation,
+        mut incoming: Incoming,
+    ) -> Result<Pos, Error> {
+        let other = self
+            .database(name)
+            .is_some_and(|db| db.incarnation() != incarnation);
+        if other {
+            incoming.check(name)?;
+        }
+        self.replica_database(name, incarnation)?.apply(incoming)
     }
 
     /// On the primary: a database that an application, or an import, creates.
@@ -376,6 +418,27 @@ impl Store {
     }
 }
 
+/// What the file `role` says for a primary.
+const PRIMARY: &str = "primary";
+
+fn last_role(data: &DataDir) -> Result<Option<String>, Error> {
+    let path = data.role();
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).during("read", &path),
+    }
+}
+
+/// For the next start: what a primary has that its log has not may be known to nobody else.
+fn note_role(data: &DataDir, role: &Role) -> Result<(), Error> {
+    let word = role.word();
+    if matches!(role, Role::None) || last_role(data)?.as_deref() == Some(word) {
+        return Ok(());
+    }
+    layout::write_durably(&data.role(), format!("{word}\n").as_bytes())
+}
+
 /// Makes the directory ours, or says why it cannot be.
 fn claim(data: &DataDir) -> Result<File, Error> {
     let path = data.path();
@@ -400,12 +463,26 @@ fn claim(data: &DataDir) -> Result<File, Error> {
         .open(&lock_path)
         .during("open", &lock_path)?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => {
+            remove_temporary_files(path)?;
+            Ok(lock)
+        }
         Err(fs::TryLockError::WouldBlock) => Err(refuse(
             "is in use by another litefs process; stop that one first".into(),
         )),
         Err(fs::TryLockError::Error(error)) => Err(error).during("lock", &lock_path),
     }
+}
+
+/// Imports and snapshots that were being received when the last process died.
+fn remove_temporary_files(dir: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(dir).during("list", dir)? {
+        let path = entry.during("list", dir)?.path();
+        if path.extension().is_some_and(|extension| extension == "tmp") {
+            layout::remove_if_exists(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// A directory without `dbs` must be empty: anything else is somebody else's.

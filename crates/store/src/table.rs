@@ -97,6 +97,13 @@ pub(crate) struct FileStamp {
 }
 
 impl FileStamp {
+    /// That of no file.
+    pub(crate) const NONE: FileStamp = FileStamp {
+        size: 0,
+        mtime_ns: 0,
+        inode: 0,
+    };
+
     pub(crate) fn of(path: &Path) -> Result<FileStamp, Error> {
         let meta = std::fs::metadata(path).during("stat", path)?;
         let mtime_ns = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
@@ -113,7 +120,8 @@ impl FileStamp {
 const MAGIC: &[u8; 8] = b"LFSTABL1";
 const FIXED: usize = 8 + 8 + 16 + 8 + 8 + 4;
 
-/// Saves a table at a clean stop. The database file must be synced before: the table vouches for its content.
+/// Saves a table, with the stamp of the file as it is now. At a clean stop the file must be synced before: the table
+/// vouches for its content then.
 pub(crate) fn save(
     path: &Path,
     table: &ChecksumTable,
@@ -135,9 +143,17 @@ pub(crate) fn save(
     layout::write_durably(path, &bytes)
 }
 
-/// Loads a saved table if it is one of exactly this database file. `None` if there is none or it does not fit: then
-/// the database is read.
-pub(crate) fn load(path: &Path, stamp: FileStamp) -> Option<(ChecksumTable, Pos)> {
+/// A table that was saved once.
+pub(crate) struct SavedTable {
+    pub(crate) table: ChecksumTable,
+    /// The position that it is the table of.
+    pub(crate) pos: Pos,
+    /// The file that it was the table of.
+    pub(crate) stamp: FileStamp,
+}
+
+/// Loads a saved table. `None` if there is none that is whole.
+pub(crate) fn load(path: &Path) -> Option<SavedTable> {
     let mut bytes = Vec::new();
     File::open(path).ok()?.read_to_end(&mut bytes).ok()?;
     let (body, crc) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
@@ -153,7 +169,7 @@ pub(crate) fn load(path: &Path, stamp: FileStamp) -> Option<(ChecksumTable, Pos)
     };
     let txid = TxId::new(u64::from_le_bytes(fields.take()?));
     let page_count = u32::from_le_bytes(fields.take()?);
-    if saved != stamp || fields.0.len() != page_count as usize * 8 {
+    if fields.0.len() != page_count as usize * 8 {
         return None;
     }
     let mut table = ChecksumTable::default();
@@ -163,7 +179,11 @@ pub(crate) fn load(path: &Path, stamp: FileStamp) -> Option<(ChecksumTable, Pos)
         table.sum = toggle(table.sum, page);
     }
     let checksum = table.sum;
-    Some((table, Pos { txid, checksum }))
+    Some(SavedTable {
+        table,
+        pos: Pos { txid, checksum },
+        stamp: saved,
+    })
 }
 
 struct Fields<'a>(&'a [u8]);
@@ -209,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_saved_table_is_good_for_its_file_only() {
+    fn a_saved_table_comes_back_whole_or_not_at_all() {
         let dir = tempfile::tempdir().unwrap();
         let (db, path) = (dir.path().join("database"), dir.path().join("table"));
         std::fs::write(&db, b"x").unwrap();
@@ -217,12 +237,12 @@ mod tests {
         let mut table = ChecksumTable::default();
         table.set(pgno(3), sum(5));
         save(&path, &table, TxId::new(9), stamp).unwrap();
-        let (loaded, pos) = load(&path, stamp).unwrap();
-        assert_eq!((loaded, pos.txid), (table, TxId::new(9)));
-        assert_eq!(load(&path, FileStamp { size: 2, ..stamp }), None);
+        let loaded = load(&path).unwrap();
+        assert_eq!((loaded.table, loaded.pos.txid), (table, TxId::new(9)));
+        assert_eq!(loaded.stamp, stamp);
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[40] ^= 1;
         std::fs::write(&path, bytes).unwrap();
-        assert_eq!(load(&path, stamp), None);
+        assert!(load(&path).is_none());
     }
 }

@@ -6,7 +6,7 @@ use std::io::Write;
 use ltx::{Checksum, Pgno, Pos, TxId};
 
 use crate::core::Core;
-use crate::error::Error;
+use crate::error::{Error, IoContext};
 use crate::events::Event;
 use crate::log::LtxFile;
 use crate::spool::Spool;
@@ -31,6 +31,26 @@ pub(crate) struct Transaction {
     header: ltx::Header,
     trailer: ltx::Trailer,
     pages: ChangedPages,
+}
+
+impl Transaction {
+    /// The name that its LTX file has.
+    pub(crate) fn file_name(&self) -> String {
+        ltx::file_name(self.header.min_txid, self.header.max_txid)
+    }
+
+    pub(crate) fn max_txid(&self) -> TxId {
+        self.header.max_txid
+    }
+
+    /// Writes the file to a place that is not the log, durably.
+    pub(crate) fn place(self, path: &std::path::Path) -> Result<(), Error> {
+        self.spool.place(path)?;
+        std::fs::File::open(path)
+            .and_then(|file| file.sync_all())
+            .during("sync", path)?;
+        path.parent().map_or(Ok(()), crate::layout::sync_directory)
+    }
 }
 
 impl Core {

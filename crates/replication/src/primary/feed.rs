@@ -216,17 +216,26 @@ impl Feed {
                     name,
                     database,
                     pos,
+                    false,
                     "the LTX file that follows cannot be read",
                 );
             }
             NextLtx::Snapshot(reason) => {
-                self.begin_snapshot(name, database, pos, &reason.to_string());
+                let other = reason.is_other_history();
+                self.begin_snapshot(name, database, pos, other, &reason.to_string());
             }
         }
         None
     }
 
-    fn begin_snapshot(&mut self, name: &DbName, database: Arc<Database>, pos: Pos, reason: &str) {
+    fn begin_snapshot(
+        &mut self,
+        name: &DbName,
+        database: Arc<Database>,
+        pos: Pos,
+        replaces_history: bool,
+        reason: &str,
+    ) {
         if self.slots_taken >= SLOTS {
             self.outbound.await_slot(name);
             return;
@@ -235,7 +244,7 @@ impl Feed {
             database = %name, replica = %self.link.peer.hostname, position = %pos,
             "sending a snapshot: {reason}"
         );
-        let source = pump::snapshot(database, &self.signals);
+        let source = pump::snapshot(database, replaces_history, &self.signals);
         self.outbound.opening(name);
         self.keep_source(name, source);
     }
@@ -259,6 +268,7 @@ impl Feed {
             post_apply_checksum: file.post_apply_checksum.get(),
             size: bytes.as_ref().map_or(file.size, |bytes| bytes.len() as u64),
             snapshot: file.min_txid.get() == 1,
+            replaces_history: false,
         };
         self.outbound.begin(name, head, file.post_pos());
         let source = match bytes {

@@ -32,7 +32,11 @@ pub(crate) fn file(db: &DbName, file: LtxFile, signals: &Arc<Signals>) -> Source
 }
 
 /// Takes a snapshot.
-pub(crate) fn snapshot(database: Arc<Database>, signals: &Arc<Signals>) -> Source {
+pub(crate) fn snapshot(
+    database: Arc<Database>,
+    replaces_history: bool,
+    signals: &Arc<Signals>,
+) -> Source {
     let name = database.name().clone();
     pump(&name, signals, move |outlet| {
         let incarnation = database.incarnation();
@@ -46,6 +50,7 @@ pub(crate) fn snapshot(database: Arc<Database>, signals: &Arc<Signals>) -> Sourc
             post_apply_checksum: pos.checksum.get(),
             size: 0,
             snapshot: true,
+            replaces_history,
         };
         outlet.put(Item::Head(head, pos))?;
         let mut writer = ChunkWriter {

@@ -10,11 +10,20 @@ use crate::hello::Filter;
 use crate::proto;
 use crate::wire::{CHUNK_MAX, DATABASES_MAX};
 
+/// The beginning of an LTX file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Begins {
+    /// Which database of that name it belongs to.
+    pub(crate) incarnation: Incarnation,
+    /// The primary knows that our position is none of its history.
+    pub(crate) replaces_history: bool,
+}
+
 /// A piece of an LTX file that belongs where it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Piece {
-    /// With the first piece: the incarnation of the database that the file belongs to.
-    pub(crate) begins: Option<Incarnation>,
+    /// With the first piece.
+    pub(crate) begins: Option<Begins>,
     pub(crate) last: bool,
     pub(crate) data: Bytes,
 }
@@ -143,7 +152,7 @@ impl Flow {
         name: &DbName,
         id: u64,
         head: &proto::TransferHead,
-    ) -> Result<Incarnation, Violation> {
+    ) -> Result<Begins, Violation> {
         if let Some(transfer) = &self.transfer {
             return Err(misfit(
                 name,
@@ -165,7 +174,10 @@ impl Flow {
             offset: 0,
             size: (head.size != 0).then_some(head.size),
         });
-        Ok(Incarnation::new(head.incarnation))
+        Ok(Begins {
+            incarnation: Incarnation::new(head.incarnation),
+            replaces_history: head.replaces_history,
+        })
     }
 
     fn advance(&mut self, name: &DbName, chunk: &proto::Chunk) -> Result<(), Violation> {
@@ -270,7 +282,7 @@ mod tests {
         );
         let (_, _, piece) = last([chunk(1, 0, true, head(10))]).unwrap();
         assert_eq!(
-            (piece.begins, piece.last),
+            (piece.begins.map(|begins| begins.incarnation), piece.last),
             (Some(Incarnation::new(9)), true)
         );
     }

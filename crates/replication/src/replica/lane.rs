@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ltx::Pos;
 use parking_lot::Mutex;
-use store::{Database, DbName, Incarnation, Incoming, Store};
+use store::{DbName, Incarnation, Incoming, Store};
 use tokio::sync::Notify;
 
 use super::inbound::Piece;
@@ -86,7 +86,7 @@ struct State {
 
 /// A file that is being collected.
 struct Receiving {
-    database: Arc<Database>,
+    incarnation: Incarnation,
     incoming: Incoming,
 }
 
@@ -94,9 +94,9 @@ impl std::fmt::Debug for Receiving {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} bytes of {}",
+            "{} bytes of incarnation {}",
             self.incoming.len(),
-            self.database.name()
+            self.incarnation
         )
     }
 }
@@ -250,11 +250,14 @@ impl Lane {
                 }
             }
             Job::Piece(piece) => {
-                if let Some(incarnation) = piece.begins {
-                    let database = self.store.replica_database(&self.name, incarnation)?;
+                if let Some(begins) = piece.begins {
+                    let mut incoming = self.store.incoming(&self.name, begins.incarnation);
+                    if begins.replaces_history {
+                        incoming.set_replaces_history();
+                    }
                     *receiving = Some(Receiving {
-                        incoming: database.incoming(),
-                        database,
+                        incarnation: begins.incarnation,
+                        incoming,
                     });
                 }
                 // The pieces were checked before they came here: without a beginning there is none.
@@ -265,11 +268,13 @@ impl Lane {
                 if !piece.last {
                     return Ok(Done::Taken);
                 }
-                let Some(Receiving { database, incoming }) = receiving.take() else {
+                let Some(file) = receiving.take() else {
                     return Ok(Done::Taken);
                 };
-                let pos = database.apply(incoming)?;
-                Ok(Done::Applied(database.incarnation(), pos))
+                let pos = self
+                    .store
+                    .take_in(&self.name, file.incarnation, file.incoming)?;
+                Ok(Done::Applied(file.incarnation, pos))
             }
         }
     }

@@ -41,7 +41,27 @@ impl Core {
         }
         self.finish_apply()?;
         let verified = self.verify(&mut incoming)?;
+        if verified.header.is_snapshot() {
+            let kept = self.keep_own_history(incoming.replaces_history);
+            self.latch(LatchKind::Apply, &kept);
+            kept?;
+        }
         self.store_and_apply(incoming, verified)
+    }
+
+    /// A snapshot takes the place of the log. What is only known here goes aside: everything, if this is another
+    /// history; else (the primary's log does not reach back to our position) what this node committed itself.
+    fn keep_own_history(&self, other: bool) -> Result<(), Error> {
+        let own = self.env().node_id;
+        let files: Vec<LtxFile> = self
+            .shared
+            .log
+            .read()
+            .files()
+            .into_iter()
+            .filter(|file| other || file.node_id == own)
+            .collect();
+        crate::aside::put_files_aside(self.env(), self.name(), &files)
     }
 
     /// Finishes the apply of a transaction that is in the log already, if there is one. Applying again is harmless.
@@ -134,7 +154,7 @@ impl Core {
 
     /// The database has the transaction now.
     fn applied(&mut self, verified: &Verified) {
-        self.settled = true;
+        self.shared.unreadable.store(false, Ordering::Release);
         self.placed = false;
         self.bring_table_up_to(verified);
         let pos = Pos {

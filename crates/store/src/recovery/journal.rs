@@ -12,11 +12,22 @@ use crate::layout::{DatabaseDir, remove_if_exists, sync_directory};
 use crate::name::{DbName, FileKind};
 use crate::shared_index::open_existing;
 
-/// Plays the journal back if it is hot, and removes it. Returns whether the database file was changed.
-pub(super) fn play_back(dir: &DatabaseDir, name: &DbName) -> Result<bool, Error> {
+/// What there was to play back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Played {
+    /// No hot journal.
+    Nothing,
+    /// An unfinished transaction was undone.
+    Undone,
+    /// The same, and it was part of one over several databases.
+    UndoneOfSeveral,
+}
+
+/// Plays the journal back if it is hot, and removes it.
+pub(super) fn play_back(dir: &DatabaseDir, name: &DbName) -> Result<Played, Error> {
     let path = dir.file(FileKind::Journal);
     let Some(file) = open_existing(&path)? else {
-        return Ok(false);
+        return Ok(Played::Nothing);
     };
     let fault = |source| Error::Sqlite {
         what: path.display().to_string(),
@@ -31,9 +42,14 @@ pub(super) fn play_back(dir: &DatabaseDir, name: &DbName) -> Result<bool, Error>
         tracing::info!(database = %name, "rolling back a transaction that was not finished");
         restore(&mut journal, dir, initial_page_count)?;
     }
+    let of_several = journal.super_journal_name().is_some();
     remove_if_exists(&path)?;
     sync_directory(dir.path())?;
-    Ok(hot)
+    Ok(match (hot, of_several) {
+        (false, _) => Played::Nothing,
+        (true, false) => Played::Undone,
+        (true, true) => Played::UndoneOfSeveral,
+    })
 }
 
 /// A journal that names a super-journal is committed once that is gone.

@@ -7,6 +7,7 @@
 //! content is?
 
 mod journal;
+mod replay;
 mod settle;
 mod wal;
 
@@ -26,8 +27,10 @@ use crate::name::{DbName, FileKind};
 use crate::shared::{Shared, State};
 use crate::shared_index::read_full;
 use crate::status::Mode;
-use crate::table::{self, ChecksumTable, FileStamp};
+use crate::table::{self, ChecksumTable, FileStamp, SavedTable};
 use crate::view::{pages_of, read_page, size_from_header};
+
+use journal::Played;
 
 /// The content of a database file.
 struct Content {
@@ -36,6 +39,29 @@ struct Content {
     table: ChecksumTable,
     /// The position that a clean stop saved, if the content is still that.
     saved: Option<Pos>,
+    played: Played,
+    /// The file is shorter than its header says.
+    short: bool,
+}
+
+/// What a start found besides the content, until the content is settled.
+pub(crate) struct Found {
+    /// A table that was saved once, and the position that it is of.
+    base: Option<(ChecksumTable, Pos)>,
+    played: Played,
+}
+
+impl Content {
+    fn without_pages(mode: Mode) -> Content {
+        Content {
+            mode,
+            page_size: None,
+            table: ChecksumTable::default(),
+            saved: None,
+            played: Played::Nothing,
+            short: false,
+        }
+    }
 }
 
 /// Opens the database in `dir`; creates the directory if `incarnation` is given and it is not there.
@@ -47,19 +73,23 @@ pub(crate) fn open(
     let dir = env.data.database(name);
     fs::create_dir_all(dir.ltx()).during("create", &dir.ltx())?;
     let incarnation = settle_incarnation(&dir, incarnation)?;
-    let content = recover_content(env, &dir, name)?;
+    let stored = keep_base(&dir)?;
+    let content = recover_content(env, &dir, name, stored.as_ref())?;
     let (log, complaints) = LtxLog::open(&dir.ltx())?;
     for complaint in complaints {
         tracing::warn!(database = %name, "{complaint}");
     }
     let sum = content.table.sum();
-    let known = [log.end(), content.saved]
-        .into_iter()
-        .flatten()
-        .find(|pos| pos.checksum == sum);
-    let empty = content.table.page_count() == 0 && log.end().is_none();
-    let settled = known.is_some() || empty || content.mode == Mode::NotSqlite;
-    let pos = known.or(log.end()).unwrap_or(Pos::EMPTY);
+    let of_table = stored.as_ref().map(|saved| saved.pos);
+    let claims = || [log.end(), content.saved, of_table].into_iter().flatten();
+    let known = claims()
+        .filter(|pos| pos.checksum == sum && !content.short)
+        .max_by_key(|pos| pos.txid);
+    let latest = claims().max_by_key(|pos| pos.txid);
+    // A file that is no database, and never was one.
+    let untouched = content.table.page_count() == 0 && latest.is_none();
+    let settled = known.is_some() || untouched;
+    let pos = known.or(latest).unwrap_or(Pos::EMPTY);
     let state = State {
         incarnation,
         pos,
@@ -71,14 +101,38 @@ pub(crate) fn open(
         latched: None,
     };
     let shared = Arc::new(Shared::new(name.clone(), dir, env.clone(), log, state));
-    let mut content = Some(content);
     Ok(Database::new(shared.clone(), move |me| {
         let Content {
-            table, page_size, ..
-        } = content
-            .take()
-            .unwrap_or_else(|| unreachable!("called once"));
-        Core::new(shared, me, table, page_size, settled)
+            table,
+            page_size,
+            played,
+            short,
+            ..
+        } = content;
+        let mut core = Core::new(shared, me, table, page_size, settled);
+        core.short = short;
+        if !settled {
+            let base = stored.map(|saved| (saved.table, saved.pos));
+            core.found = Some(Found { base, played });
+        }
+        core
+    }))
+}
+
+/// The table that a stop saved is good for the file until the next write, and for its position for longer: whatever
+/// happens from here on, it is only the latter.
+fn keep_base(dir: &DatabaseDir) -> Result<Option<SavedTable>, Error> {
+    let (path, base) = (dir.table(), dir.table_base());
+    let saved = table::load(&path);
+    if saved.is_some() {
+        fs::rename(&path, &base).during("rename", &path)?;
+        return Ok(saved);
+    }
+    remove_if_exists(&path)?;
+    // It vouches for no file: a stamp that no file has.
+    Ok(table::load(&base).map(|saved| SavedTable {
+        stamp: FileStamp::NONE,
+        ..saved
     }))
 }
 
@@ -97,7 +151,12 @@ fn settle_incarnation(
 }
 
 /// Brings the directory to the state of one database file and reads it, as far as that is needed.
-fn recover_content(env: &Env, dir: &DatabaseDir, name: &DbName) -> Result<Content, Error> {
+fn recover_content(
+    env: &Env,
+    dir: &DatabaseDir,
+    name: &DbName,
+    stored: Option<&SavedTable>,
+) -> Result<Content, Error> {
     remove_if_exists(&dir.file(FileKind::Shm))?;
     remove_if_exists(&dir.file(FileKind::Database).with_extension("tmp"))?;
     let path = dir.file(FileKind::Database);
@@ -106,17 +165,10 @@ fn recover_content(env: &Env, dir: &DatabaseDir, name: &DbName) -> Result<Conten
         for kind in [FileKind::Wal, FileKind::Journal] {
             crate::aside::put_file_aside(env, name, &dir.file(kind))?;
         }
-        return Ok(Content {
-            mode: Mode::Empty,
-            page_size: None,
-            table: ChecksumTable::default(),
-            saved: None,
-        });
+        return Ok(Content::without_pages(Mode::Empty));
     }
-    // Only good until the next write: whatever happens from here on, it must be made anew.
-    let saved = table::load(&dir.table(), FileStamp::of(&path)?);
-    remove_if_exists(&dir.table())?;
-    let rolled_back = journal::play_back(dir, name)?;
+    let stamp = FileStamp::of(&path)?;
+    let played = journal::play_back(dir, name)?;
     let copied = wal::copy_into_database(dir, name)?;
     let file = File::open(&path).during("open", &path)?;
     let mode = mode_of_file(&file, dir)?;
@@ -124,26 +176,17 @@ fn recover_content(env: &Env, dir: &DatabaseDir, name: &DbName) -> Result<Conten
         tracing::warn!(database = %name, "not a SQLite database: left alone and not replicated");
     }
     if !matches!(mode, Mode::Wal | Mode::Rollback) {
-        return Ok(Content {
-            mode,
-            page_size: None,
-            table: ChecksumTable::default(),
-            saved: None,
-        });
+        return Ok(Content::without_pages(mode));
     }
     let (page_size, page_count) = size_from_header(&file, &path, name)?;
     let length = file.metadata().during("stat", &path)?.len();
-    if u64::from(page_count) > length.div_ceil(u64::from(page_size.get())) {
-        tracing::error!(database = %name, page_count, length, "its header says more pages than the file has: left alone");
-        return Ok(Content {
-            mode: Mode::NotSqlite,
-            page_size: None,
-            table: ChecksumTable::default(),
-            saved: None,
-        });
+    let short = u64::from(page_count) > length.div_ceil(u64::from(page_size.get()));
+    if short {
+        tracing::error!(database = %name, page_count, length, "its header says more pages than the file has");
     }
-    match saved {
-        Some((mut table, pos)) if !rolled_back => {
+    match stored {
+        Some(saved) if saved.stamp == stamp && played == Played::Nothing && !short => {
+            let mut table = saved.table.clone();
             table.resize(page_count);
             for (pgno, checksum) in copied {
                 table.set(pgno, checksum);
@@ -152,7 +195,9 @@ fn recover_content(env: &Env, dir: &DatabaseDir, name: &DbName) -> Result<Conten
                 mode,
                 page_size: Some(page_size),
                 table,
-                saved: Some(pos),
+                saved: Some(saved.pos),
+                played,
+                short,
             })
         }
         _ => {
@@ -162,6 +207,8 @@ fn recover_content(env: &Env, dir: &DatabaseDir, name: &DbName) -> Result<Conten
                 page_size: Some(page_size),
                 table,
                 saved: None,
+                played,
+                short,
             })
         }
     }

@@ -1,23 +1,36 @@
-//! When the content of a database is not that of the end of its log: which of the two is right depends on the role.
+//! When the content of a database is not that of the end of its log.
 //!
-//! On the primary the content is: SQLite kept those commits, so they become a transaction. (Only a lease holder mints
-//! transactions from a comparison.) On a replica the log is: a transaction that was stored is applied again, and if
-//! that does not help the primary sends a snapshot, which is applied as the pages that differ.
+//! - It is that of an earlier position: the log has more than SQLite kept (a power failure, a death between the log
+//!   and the database). The rest of the log is applied again. Not if a part of a transaction over several databases
+//!   was undone: the others have undone theirs.
+//! - It is torn: a transaction of the store's own (a replica's apply, an import) was being written. The newest
+//!   versions of pages in the log are laid over it; that counts only if the checksum of the end comes out.
+//! - It is ahead, on the primary: SQLite kept commits that were not captured. They become the next transaction. (Only
+//!   a lease holder mints transactions from a comparison.) On a node that was the primary and is no longer they go to
+//!   `aside/`.
+//! - Else a replica waits for a snapshot, and nobody may read what it has.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use ltx::Pos;
 
+use super::journal::Played;
+use super::replay::{self, Overlay};
 use crate::core::Core;
 use crate::error::{Error, IoContext};
 use crate::incarnation;
 use crate::layout::remove_if_exists;
+use crate::log::LtxFile;
 use crate::name::FileKind;
 use crate::role::Role;
 use crate::status::Mode;
-use crate::transaction::{ChangedPages, Extent};
+use crate::table::ChecksumTable;
+use crate::transaction::{ChangedPages, Extent, Transaction};
 use crate::view::{pages_of, read_page};
+
+/// What a replica says of a database that it cannot show.
+const WAITING: &str = "its content is not that of its log: waiting for a snapshot of the primary";
 
 impl Core {
     /// Brings content and position together. Before anything is mounted.
@@ -38,48 +51,96 @@ impl Core {
         if self.settled || matches!(role, Role::None) {
             return Ok(());
         }
-        let marker = self.dir().unfinished();
-        let unfinished = incarnation::read_hex(&marker)?;
-        if (!role.is_primary() || unfinished == Some(self.pos().txid.get()))
-            && self.finish_stored()?
-        {
-            self.settled = true;
-            return remove_if_exists(&marker);
-        }
-        if role.is_primary() {
-            self.mint_content()?;
-        } else {
-            tracing::warn!(database = %self.name(), "its content is not that of its log: waiting for a snapshot");
-            self.shared.set_pos(Pos::EMPTY);
-        }
         self.settled = true;
+        let found = self.found.take();
+        let (base, played) =
+            found.map_or((None, Played::Nothing), |found| (found.base, found.played));
+        let files = self.shared.log.read().files();
+        let sum = self.table.sum();
+        let exact = replay::files_before(&files, |pos| pos.checksum == sum);
+        let broken = self.is_broken();
+        let end = files.last().map(LtxFile::post_pos);
+        let own_write = incarnation::read_hex(&self.dir().unfinished())?;
+        let torn = own_write.is_some() && own_write == end.map(|pos| pos.txid.get());
+        if !role.is_primary() && self.env().was_primary && exact.is_none() && !broken && !torn {
+            self.put_content_aside(base.clone(), &files)?;
+        }
+        let usable = match exact {
+            _ if !role.is_primary() || torn || broken => &files[..],
+            Some(skipped) if played != Played::UndoneOfSeveral => &files[skipped..],
+            _ => &[],
+        };
+        if self.follow_log(usable, broken)? {
+            return Ok(());
+        }
+        match role {
+            _ if broken && role.is_primary() => self.refuse_broken(),
+            Role::Primary { .. } => self.mint_content(base, &files)?,
+            _ => self.wait_for_snapshot(),
+        }
         Ok(())
     }
 
-    /// The last transaction of the log may have been stored and not (wholly) applied when the process died: applies it
-    /// again, and keeps that if the checksum is right then. On the primary only if it was the primary that applied it
-    /// (an import): otherwise the content may be newer than the log.
-    fn finish_stored(&mut self) -> Result<bool, Error> {
-        let Some(last) = self.shared.log.read().last().cloned() else {
+    /// What SQLite would not read: no header, or shorter than its header says.
+    fn is_broken(&self) -> bool {
+        !matches!(self.mode(), Mode::Wal | Mode::Rollback) || self.short
+    }
+
+    fn refuse_broken(&mut self) {
+        let path = self.dir().file(FileKind::Database);
+        tracing::error!(database = %self.name(), path = %path.display(), pos = %self.pos(),
+            "is no longer a SQLite database, and its log does not have all of its pages: left alone and not replicated");
+        self.set_mode(Mode::NotSqlite);
+        self.page_size = None;
+        self.table = ChecksumTable::default();
+    }
+
+    fn wait_for_snapshot(&mut self) {
+        tracing::warn!(database = %self.name(), pos = %self.pos(), "{WAITING}");
+        self.shared.set_pos(Pos::EMPTY);
+        if self.is_broken() {
+            // It comes as a new file.
+            self.page_size = None;
+            self.table = ChecksumTable::default();
+            self.set_mode(Mode::Empty);
+        }
+        self.shared
+            .unreadable
+            .store(true, std::sync::atomic::Ordering::Release);
+        self.shared
+            .update(|state| state.latched = Some(WAITING.into()));
+        self.latched = Some(crate::capture::LatchKind::Apply);
+    }
+
+    /// Writes what the content lacks of the end of the log. `false` if these files do not lead there.
+    fn follow_log(&mut self, files: &[LtxFile], keep_old: bool) -> Result<bool, Error> {
+        let overlay = match replay::lay_over(&self.table, self.page_size, files) {
+            Ok(Some(overlay)) => overlay,
+            Ok(None) => return Ok(false),
+            Err(error) => {
+                tracing::warn!(database = %self.name(), error = error.chain(), "the log cannot be used");
+                return Ok(false);
+            }
+        };
+        let Some(last) = files.last() else {
             return Ok(false);
         };
-        let opened = last.open().during("open", last.path())?;
-        let fault = |source| Error::Ltx {
-            what: last.path().display().to_string(),
-            source,
-        };
-        let mut reader = ltx::Reader::new(std::io::BufReader::new(opened)).map_err(fault)?;
-        let header = *reader.header();
-        let mut changed = ChangedPages::new();
-        let mut page = Vec::new();
-        while let Some(pgno) = reader.next_page(&mut page).map_err(fault)? {
-            changed.push((pgno, ltx::page_checksum(pgno, &page)));
+        let path = self.dir().file(FileKind::Database);
+        if keep_old && path.exists() {
+            crate::aside::copy_file_aside(self.env(), self.name(), &path, "broken")?;
         }
-        reader.finish().map_err(fault)?;
-        if self.table.sum_after(changed.iter().copied(), header.commit) != last.post_apply_checksum
-        {
-            return Ok(false);
-        }
+        // From here to the end it is torn.
+        let marker = self.dir().unfinished();
+        incarnation::write_hex(&marker, last.max_txid.get())?;
+        self.write_overlay(&overlay)?;
+        self.moved_to(last.post_pos(), last.timestamp_ms);
+        remove_if_exists(&marker)?;
+        tracing::info!(database = %self.name(), pos = %self.pos(), "brought the database to the end of its log");
+        Ok(true)
+    }
+
+    fn write_overlay(&mut self, overlay: &Overlay) -> Result<(), Error> {
+        let header = &overlay.header;
         let path = self.dir().file(FileKind::Database);
         let database = File::options()
             .create(true)
@@ -88,53 +149,104 @@ impl Core {
             .open(&path)
             .during("open", &path)?;
         let mut mode = self.mode();
-        self.for_changed_pages(&last, &changed, |pgno, page| {
-            if pgno == ltx::Pgno::FIRST {
-                mode = crate::apply::mode_of(page);
+        if self.page_size != Some(header.page_size) {
+            self.table = ChecksumTable::default();
+        }
+        self.table.resize(header.commit);
+        for (file, pages) in &overlay.parts {
+            self.for_changed_pages(file, pages, |pgno, page| {
+                if pgno == ltx::Pgno::FIRST {
+                    mode = crate::apply::mode_of(page);
+                }
+                database
+                    .write_all_at(page, header.page_size.offset(pgno))
+                    .during("write", &path)
+            })?;
+            for &(pgno, checksum) in pages {
+                self.table.set(pgno, checksum);
             }
-            database
-                .write_all_at(page, header.page_size.offset(pgno))
-                .during("write", &path)
-        })?;
+        }
         database
             .set_len(u64::from(header.commit) * u64::from(header.page_size.get()))
             .during("resize", &path)?;
         database.sync_all().during("sync", &path)?;
-        self.table.resize(header.commit);
-        for (pgno, checksum) in changed {
-            self.table.set(pgno, checksum);
-        }
         self.page_size = Some(header.page_size);
+        self.short = false;
         self.set_mode(mode);
-        self.moved_to(last.post_pos(), last.timestamp_ms);
-        tracing::info!(database = %self.name(), pos = %self.pos(), "finished a transaction that was stored");
-        Ok(true)
+        Ok(())
     }
 
-    /// The content becomes the next transaction, as a snapshot: what it was before is not known page by page.
-    fn mint_content(&mut self) -> Result<(), Error> {
-        let (Some(page_size), page_count) = (self.page_size, self.table.page_count()) else {
-            return Ok(());
-        };
-        if !matches!(self.mode(), Mode::Wal | Mode::Rollback) {
+    /// The content becomes the next transaction.
+    fn mint_content(
+        &mut self,
+        base: Option<(ChecksumTable, Pos)>,
+        files: &[LtxFile],
+    ) -> Result<(), Error> {
+        if self.page_size.is_none() || self.table.page_count() == 0 {
             return Ok(());
         }
-        let path = self.dir().file(FileKind::Database);
-        let file = File::open(&path).during("open", &path)?;
-        let pages: ChangedPages = pages_of(page_size, page_count)
-            .map(|pgno| (pgno, self.table.get(pgno)))
-            .collect();
-        let transaction = self.encode(
-            Extent::Snapshot,
-            page_size,
-            page_count,
-            pages,
-            |pgno, page| {
-                read_page(&file, page_size.offset(pgno), page_size, page).during("read", &path)
-            },
-        )?;
+        let transaction = self.encode_content(base, files)?;
         let pos = self.publish(transaction)?;
         tracing::info!(database = %self.name(), %pos, "the content was ahead of the log: made a transaction of it");
         Ok(())
     }
+
+    /// The content of a node that is no longer the primary: what others will never see.
+    fn put_content_aside(
+        &mut self,
+        base: Option<(ChecksumTable, Pos)>,
+        files: &[LtxFile],
+    ) -> Result<(), Error> {
+        let content = self.table.clone();
+        let transaction = self.encode_content(base, files);
+        self.table = content;
+        crate::aside::put_transaction_aside(self.env(), self.name(), transaction?)
+    }
+
+    /// The content as the transaction that follows on the log: the pages that differ from the table at its end, or all
+    /// if that cannot be known. Leaves the table of the end of the log behind, for [`Core::publish`].
+    fn encode_content(
+        &mut self,
+        base: Option<(ChecksumTable, Pos)>,
+        files: &[LtxFile],
+    ) -> Result<Transaction, Error> {
+        let Some(page_size) = self.page_size else {
+            return Err(Error::UnknownDatabase(self.name().clone()));
+        };
+        let page_count = self.table.page_count();
+        let path = self.dir().file(FileKind::Database);
+        let file = File::open(&path).during("open", &path)?;
+        let at_end = replay::table_at_end(base, files, self.pos()).unwrap_or_else(|error| {
+            tracing::warn!(database = %self.name(), error = error.chain(), "the log cannot be used");
+            None
+        });
+        let same_size = files_have_size(files, page_size);
+        let at_end = at_end.filter(|_| same_size && !self.pos().txid.is_zero());
+        let extent = if at_end.is_some() {
+            Extent::Commits(1)
+        } else {
+            Extent::Snapshot
+        };
+        let pages: ChangedPages = pages_of(page_size, page_count)
+            .map(|pgno| (pgno, self.table.get(pgno)))
+            .filter(|(pgno, sum)| at_end.as_ref().is_none_or(|end| end.get(*pgno) != *sum))
+            .collect();
+        self.table = at_end.unwrap_or_default();
+        self.encode(extent, page_size, page_count, pages, |pgno, page| {
+            read_page(&file, page_size.offset(pgno), page_size, page).during("read", &path)
+        })
+    }
+}
+
+/// Whether the database had this page size at the end of the log, as far as the log tells.
+fn files_have_size(files: &[LtxFile], page_size: ltx::PageSize) -> bool {
+    let Some(last) = files.last() else {
+        return true;
+    };
+    let header = last
+        .open()
+        .ok()
+        .and_then(|file| ltx::Reader::new(file).ok())
+        .map(|reader| *reader.header());
+    header.is_some_and(|header| header.page_size == page_size)
 }
