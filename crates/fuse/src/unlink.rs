@@ -46,8 +46,22 @@ pub(crate) fn run(tree: &Arc<Tree>, name: &str, own: bool, reply: ReplyEmpty) {
             }
         }
         MountName::SuperJournal(file) if tree.store.role().is_primary() => {
-            let path = tree.store.data_dir().super_journals().join(file);
-            remove_now(tree, name, &path, reply);
+            let path = tree.store.data_dir().super_journals().join(&file);
+            if own {
+                return remove_now(tree, name, &path, reply);
+            }
+            let (removed, name) = (tree.clone(), name.to_owned());
+            tree.store.remove_super_journal(
+                &file,
+                Box::new(move |result| match result {
+                    Ok(()) => {
+                        removed.unlink_name(&name);
+                        removed.entry_changed(&path);
+                        reply.ok();
+                    }
+                    Err(refusal) => reply.error(of_refusal(refusal)),
+                }),
+            );
         }
         // Not there, or not to be removed.
         MountName::SuperJournal(_) | MountName::Lock(_) | MountName::Pos(_) => {

@@ -91,6 +91,17 @@ impl Spool {
         }
     }
 
+    /// Writes the bytes to the temporary file, so that only the renaming is left to do.
+    pub(crate) fn spill(&mut self) -> Result<(), Error> {
+        let temporary = match &mut self.file {
+            Some(temporary) => temporary,
+            none => none.insert(
+                Temporary::create(&self.dir).during("create a temporary file in", &self.dir)?,
+            ),
+        };
+        flush(&mut self.memory, temporary).during("write a file in", &self.dir)
+    }
+
     /// Puts the bytes in place as the file `path`, in the same directory, complete or not at all. Not synced.
     /// Returns them if they still were in memory.
     pub(crate) fn place(mut self, path: &Path) -> Result<Option<Bytes>, Error> {

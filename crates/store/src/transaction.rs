@@ -43,6 +43,11 @@ impl Transaction {
         self.header.max_txid
     }
 
+    /// Does everything that needs space on the disk, so that [`Core::publish`] only renames a file.
+    pub(crate) fn spill(&mut self) -> Result<(), Error> {
+        self.spool.spill()
+    }
+
     /// Writes the file to a place that is not the log, durably.
     pub(crate) fn place(self, path: &std::path::Path) -> Result<(), Error> {
         self.spool.place(path)?;

@@ -18,4 +18,5 @@ mod refusal;
 mod replica_writes;
 mod requests;
 mod restart;
+mod several;
 mod synthetic;

@@ -4,6 +4,7 @@ pub(crate) mod diff;
 pub(crate) mod generation;
 pub(crate) mod join;
 pub(crate) mod rollback;
+mod several;
 pub(crate) mod wal;
 
 use std::sync::atomic::Ordering;

@@ -24,9 +24,9 @@ use crate::view::{pages_of, read_page};
 
 /// A transaction that was encoded when the database file was synced, before the commit point.
 pub(crate) struct Staged {
-    change: Change,
+    pub(super) change: Change,
     /// [`crate::dirty::Dirty::generation`] when it was encoded.
-    generation: u64,
+    pub(super) generation: u64,
 }
 
 /// Transactions below this many written bytes are not worth staging: encoding them takes less than the hand-over.
@@ -36,8 +36,8 @@ pub(crate) const STAGE_FROM: u64 = 256 * 1024;
 const LOCKED_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a transaction did to the database file.
-struct Change {
-    transaction: Option<Transaction>,
+pub(super) struct Change {
+    pub(super) transaction: Option<Transaction>,
     /// It is SQLite's commit, which may be vetoed. If not, only free pages that SQLite did not journal have another
     /// content (a rollback after the cache spilled): nothing that can be said no to.
     is_commit: bool,
@@ -46,7 +46,7 @@ struct Change {
 }
 
 /// What of the database file is not as the table says.
-struct Found {
+pub(super) struct Found {
     file: File,
     /// `None` if it is not a database.
     page_size: Option<PageSize>,
@@ -58,10 +58,13 @@ struct Found {
 }
 
 /// The journal at a commit point.
-struct JournalPages {
+#[derive(Default)]
+pub(super) struct JournalPages {
     pages: BTreeSet<Pgno>,
     page_size: Option<PageSize>,
     valid: bool,
+    /// The file name of the super-journal that it names.
+    pub(super) super_journal: Option<String>,
 }
 
 impl Core {
@@ -108,16 +111,10 @@ impl Core {
 
     fn capture_commit(&mut self) -> Result<Result<(), Refusal>, Error> {
         let journal = self.read_journal()?;
-        let generation = {
-            let mut dirty = self.shared.dirty.lock();
-            if dirty.is_empty() && !journal.valid {
-                return Ok(Ok(()));
-            }
-            if self.shared.unseen_writers.load(Ordering::Acquire) > 0 {
-                dirty.note_unseen();
-            }
-            dirty.generation()
-        };
+        if self.shared.dirty.lock().is_empty() && !journal.valid {
+            return Ok(Ok(()));
+        }
+        let generation = self.dirty_generation();
         if let Some(staged) = self
             .staged
             .take()
@@ -148,7 +145,16 @@ impl Core {
         }
     }
 
-    fn publish_change(&mut self, change: Change) -> Result<(), Error> {
+    /// Which writes a capture of this moment takes in.
+    pub(super) fn dirty_generation(&self) -> u64 {
+        let mut dirty = self.shared.dirty.lock();
+        if self.shared.unseen_writers.load(Ordering::Acquire) > 0 {
+            dirty.note_unseen();
+        }
+        dirty.generation()
+    }
+
+    pub(super) fn publish_change(&mut self, change: Change) -> Result<(), Error> {
         if let Some(transaction) = change.transaction {
             if self.page_size.is_some() && self.page_size != change.page_size {
                 self.table = Default::default();
@@ -201,19 +207,14 @@ impl Core {
         if self.shared.dirty.lock().is_empty() {
             return Ok(());
         }
-        let nothing = JournalPages {
-            pages: BTreeSet::new(),
-            page_size: None,
-            valid: false,
-        };
         let change = self
-            .examine(&nothing)
+            .examine(&JournalPages::default())
             .and_then(|found| self.encode_found(found))?;
         self.publish_change(change)
     }
 
     /// Finds out what changed since the table was up to date.
-    fn examine(&self, journal: &JournalPages) -> Result<Found, Error> {
+    pub(super) fn examine(&self, journal: &JournalPages) -> Result<Found, Error> {
         let path = self.dir().file(FileKind::Database);
         let file = File::open(&path).during("open", &path)?;
         let Some(header) = self.header_of(&file, &path)? else {
@@ -262,7 +263,7 @@ impl Core {
     }
 
     /// Encodes what was found, if there is anything.
-    fn encode_found(&self, found: Found) -> Result<Change, Error> {
+    pub(super) fn encode_found(&self, found: Found) -> Result<Change, Error> {
         let Found {
             file,
             page_size,
@@ -349,12 +350,8 @@ impl Core {
     }
 
     /// Reads the page numbers of the journal. They are bounded by the size of the database.
-    fn read_journal(&self) -> Result<JournalPages, Error> {
-        let mut read = JournalPages {
-            pages: BTreeSet::new(),
-            page_size: None,
-            valid: false,
-        };
+    pub(super) fn read_journal(&self) -> Result<JournalPages, Error> {
+        let mut read = JournalPages::default();
         let path = self.dir().file(FileKind::Journal);
         let Some(file) = open_existing(&path)? else {
             return Ok(read);
@@ -369,6 +366,10 @@ impl Core {
         }
         read.valid = true;
         read.page_size = journal.header().map(|header| header.page_size);
+        read.super_journal = journal.super_journal_name().and_then(|path| {
+            let path = std::str::from_utf8(&path).ok()?;
+            Some(Path::new(path).file_name()?.to_str()?.to_owned())
+        });
         for record in journal.records() {
             read.pages.insert(record.map_err(fault)?.pgno);
         }

@@ -52,7 +52,8 @@ pub(super) fn play_back(dir: &DatabaseDir, name: &DbName) -> Result<Played, Erro
     })
 }
 
-/// A journal that names a super-journal is committed once that is gone.
+/// A journal that names a super-journal is committed once that is gone. It is in the mount if the transaction's main
+/// database is, and else where its name says.
 fn is_committed<F: std::io::Read + std::io::Seek>(journal: &Journal<F>, dir: &DatabaseDir) -> bool {
     let Some(name) = journal.super_journal_name() else {
         return false;
@@ -62,6 +63,9 @@ fn is_committed<F: std::io::Read + std::io::Seek>(journal: &Journal<F>, dir: &Da
     let Some(file_name) = Path::new(&name).file_name() else {
         return false;
     };
+    if Path::new(&name).exists() {
+        return false;
+    }
     let supers = dir
         .path()
         .parent()
