@@ -53,6 +53,8 @@ pub(crate) struct Core {
 /// application initialises the wal-index anew behind its back.
 pub(crate) struct Joined {
     pub(crate) shm: SharedIndex,
+    /// Held where restarts of the log cannot be proven to be harmless.
+    pub(crate) mark: Option<crate::read_mark::ReadMark>,
 }
 
 impl Core {

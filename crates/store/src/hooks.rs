@@ -28,11 +28,16 @@ impl Database {
     /// An application opened a file. `unseen`: its writes will not come to the mount.
     pub fn opened(self: &Arc<Self>, kind: FileKind, unseen: bool) {
         let handles = self.shared.add_handle(kind);
-        if kind == FileKind::Shm {
-            self.shared.shm_named.store(true, Ordering::Release);
+        match kind {
+            FileKind::Shm => self.shared.shm_named.store(true, Ordering::Release),
+            FileKind::Wal => self.shared.log_gone.store(false, Ordering::Release),
+            FileKind::Database | FileKind::Journal => {}
         }
         if kind == FileKind::Database && unseen {
             self.shared.unseen_writers.fetch_add(1, Ordering::AcqRel);
+            if self.shared.mode() != Mode::Wal && self.shared.env.is_primary() {
+                self.strand.post(Core::watch_database_file);
+            }
         }
         // Join the wal-index and begin to watch the log before there is much in it.
         if handles == 1
@@ -40,6 +45,22 @@ impl Database {
             && self.shared.env.is_primary()
         {
             self.wake();
+        }
+    }
+
+    /// The database file was written by somebody, maybe through the mount, maybe past it.
+    pub(crate) fn written_unseen(self: &Arc<Self>) {
+        let unseen = self.shared.unseen_writers.load(Ordering::Acquire) > 0;
+        if unseen {
+            self.shared.dirty.lock().note_unseen();
+        }
+        if self.shared.mode() == Mode::Wal {
+            // A checkpoint, most likely.
+            self.wake();
+        } else if !unseen {
+            // It came as a request.
+        } else if !self.shared.journal_active.load(Ordering::Acquire) {
+            self.wake_after(UNJOURNALED_PAUSE);
         }
     }
 
@@ -83,6 +104,9 @@ impl Database {
                 self.wake();
             }
         }
+        if unseen && kind == FileKind::Database {
+            self.strand.post(Core::forget_unneeded_watch);
+        }
         if left == 0 && matches!(kind, FileKind::Shm | FileKind::Database) {
             self.strand.post(Core::on_last_release);
         }
@@ -113,7 +137,7 @@ impl Database {
     pub fn wrote(self: &Arc<Self>, kind: FileKind, offset: u64, len: u64) {
         self.shared.counters.writes[kind as usize].fetch_add(1, Ordering::Relaxed);
         match kind {
-            FileKind::Database if self.shared.mode() != Mode::Wal => {
+            FileKind::Database if self.is_written_in_place() => {
                 self.shared.dirty.lock().add(offset, len);
                 if !self.shared.journal_active.load(Ordering::Acquire) {
                     self.wake_after(UNJOURNALED_PAUSE);
@@ -122,6 +146,11 @@ impl Database {
             FileKind::Journal => self.shared.journal_active.store(true, Ordering::Release),
             _ => {}
         }
+    }
+
+    /// Whether a write to the database file is more than a checkpoint.
+    fn is_written_in_place(&self) -> bool {
+        self.shared.mode() != Mode::Wal || self.shared.log_gone.load(Ordering::Acquire)
     }
 
     /// FSYNC: syncs the backing file, and keeps what was synced from being overwritten before it was captured.
@@ -188,9 +217,7 @@ impl Database {
                     .map_err(|_| Refusal::CaptureFailed);
                 let removed = captured.and_then(|()| remove());
                 if removed.is_ok() {
-                    core.forget_generation();
-                    core.wal.file = None;
-                    core.wal.watch = None;
+                    core.log_is_gone();
                 }
                 done(removed);
             }),
@@ -305,6 +332,17 @@ impl Core {
             self.leave();
         }
         self.leave_wal_if_unused();
+    }
+
+    /// The -wal was removed by an application: it was the last one, or it changes the journal mode.
+    fn log_is_gone(&mut self) {
+        self.forget_generation();
+        self.wal.file = None;
+        self.wal.watch = None;
+        self.shared.log_gone.store(true, Ordering::Release);
+        if self.shared.unseen_writers.load(Ordering::Acquire) > 0 {
+            self.watch_database_file();
+        }
     }
 
     fn journal_gone(&mut self, result: &Result<(), Refusal>) {

@@ -34,6 +34,7 @@ mod mount;
 mod name;
 mod own_thread;
 mod pool;
+mod read_mark;
 mod recovery;
 mod retention;
 mod role;

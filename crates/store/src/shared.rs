@@ -30,6 +30,9 @@ pub(crate) struct Shared {
     pub(crate) captured_salts: AtomicU64,
     /// The journal was written since the last commit point: a transaction is going on.
     pub(crate) journal_active: AtomicBool,
+    /// The -wal was removed and not opened since: a database in WAL mode is being switched to another mode, unless it
+    /// was the last connection that closed.
+    pub(crate) log_gone: AtomicBool,
     /// On a replica: what the file holds is known to be wrong, and the right content has not come yet.
     pub(crate) unreadable: AtomicBool,
     /// On a replica: WAL_WRITE_LOCK is held.
@@ -100,6 +103,7 @@ impl Shared {
             probe: RwLock::default(),
             captured_salts: AtomicU64::new(0),
             journal_active: AtomicBool::new(false),
+            log_gone: AtomicBool::new(false),
             unreadable: AtomicBool::new(false),
             writer_joined: AtomicBool::new(false),
             shm_named: AtomicBool::new(false),

@@ -21,9 +21,6 @@ use crate::name::{DbName, FileKind};
 /// How long to wait for a lock that connections hold for moments only.
 const MOMENT: Duration = Duration::from_secs(5);
 
-/// The same without CKPT.
-const ALL_BUT_WRITE_AND_CHECKPOINT: LockRange = LockRange { start: 122, len: 6 };
-
 /// All wal-index locks but WRITE: what a recovery takes (CKPT, RECOVER, READ0 to READ4).
 const ALL_BUT_WRITE: LockRange = LockRange { start: 121, len: 7 };
 
@@ -104,28 +101,28 @@ impl SharedIndex {
         take(&self.file, range, kind, name, &self.db)
     }
 
-    pub(crate) fn unlock(&self, range: LockRange) -> Result<(), Error> {
-        locks::unlock(&self.file, range).during("unlock", &self.dir.file(FileKind::Shm))
+    /// Somebody was in the way for too long.
+    pub(crate) fn busy(&self, lock: &'static str, waited: Duration) -> Error {
+        Error::Busy {
+            db: self.db.clone(),
+            lock,
+            waited_ms: waited.as_millis() as u64,
+        }
     }
 
-    /// [`SharedIndex::header_or_recover`] for who holds CKPT and keeps it.
-    pub(crate) fn header_or_recover_but_checkpoint(&mut self) -> Result<WalIndexHeader, Error> {
-        self.recover_under(ALL_BUT_WRITE_AND_CHECKPOINT)
+    pub(crate) fn unlock(&self, range: LockRange) -> Result<(), Error> {
+        locks::unlock(&self.file, range).during("unlock", &self.dir.file(FileKind::Shm))
     }
 
     /// The header; if there is no valid one it is built from the -wal, as SQLite's recovery does. WAL_WRITE_LOCK must
     /// be held.
     pub(crate) fn header_or_recover(&mut self) -> Result<WalIndexHeader, Error> {
-        self.recover_under(ALL_BUT_WRITE)
-    }
-
-    fn recover_under(&mut self, locks: LockRange) -> Result<WalIndexHeader, Error> {
         if let Ok(header) = self.index.header() {
             return Ok(header);
         }
-        self.lock(locks, LockKind::Exclusive, "the wal-index")?;
+        self.lock(ALL_BUT_WRITE, LockKind::Exclusive, "the wal-index")?;
         let built = self.build(&self.dir.file(FileKind::Wal));
-        self.unlock(locks)?;
+        self.unlock(ALL_BUT_WRITE)?;
         built
     }
 

@@ -1,10 +1,9 @@
 //! A consistent view of a live database at one commit, for snapshots, exports and comparisons with the table.
 //!
-//! In WAL mode it holds SHARED on the database, so that the last connection that closes does not take the log away,
-//! and CKPT, so that the database file does not change. If everything is backfilled the view is the database file
-//! alone (the log may be restarted without CKPT); else the log cannot be restarted, and the view is the frames that
-//! are not backfilled yet over the database file. Writers and readers go on. In the rollback modes it holds SHARED,
-//! as a reader does: a writer cannot commit meanwhile.
+//! In WAL mode it is a reader: it holds a read mark, and SHARED on the database, so that the last connection that closes
+//! does not take the log away. If everything is backfilled the view is the database file alone; else the log cannot be
+//! restarted, and the view is the frames that are not backfilled yet over the database file. Writers, checkpoints and
+//! readers go on. In the rollback modes it holds SHARED, as a reader does: a writer cannot commit meanwhile.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -50,7 +49,7 @@ pub(crate) struct Locked {
 }
 
 impl Locked {
-    /// Takes SHARED on the database and, in WAL mode, CKPT; the wal-index is valid then.
+    /// Takes SHARED on the database and, in WAL mode, joins the wal-index, which is valid then.
     pub(crate) fn take(
         env: &Env,
         db: &DbName,
@@ -65,8 +64,7 @@ impl Locked {
             });
         }
         let mut shm = SharedIndex::join(env, db, dir)?;
-        shm.lock(lock::WAL_CKPT, LockKind::Exclusive, "WAL_CKPT_LOCK")?;
-        valid_header(&mut shm)?;
+        make_valid(&mut shm)?;
         Ok(Locked {
             _database: database,
             shm: Some(shm),
@@ -74,18 +72,16 @@ impl Locked {
     }
 }
 
-/// The header of the wal-index; it is built if nobody has.
-fn valid_header(shm: &mut SharedIndex) -> Result<WalIndexHeader, Error> {
-    match shm.index.header() {
-        Ok(header) => Ok(header),
-        // Never built, or being written at this moment: it is whole once its writer is done.
-        Err(_) => {
-            shm.lock(lock::WAL_WRITE, LockKind::Exclusive, "WAL_WRITE_LOCK")?;
-            let header = shm.header_or_recover_but_checkpoint();
-            shm.unlock_write()?;
-            header
-        }
+/// Builds the wal-index if nobody has.
+fn make_valid(shm: &mut SharedIndex) -> Result<(), Error> {
+    if shm.index.header().is_ok() {
+        return Ok(());
     }
+    // Never built, or being written at this moment: it is whole once its writer is done.
+    shm.lock(lock::WAL_WRITE, LockKind::Exclusive, "WAL_WRITE_LOCK")?;
+    let header = shm.header_or_recover();
+    shm.unlock_write()?;
+    header.map(|_| ())
 }
 
 impl View {
@@ -100,10 +96,12 @@ impl View {
         let database = File::open(&path).during("open", &path)?;
         let (mut index, mut log) = (None, None);
         if let Some(shm) = &mut locked.shm {
-            let header = valid_header(shm)?;
-            let backfill = shm.index.checkpoint_info().backfill;
-            log = Log::over(shm, dir, &header, backfill)?;
-            index = Some(header);
+            let mark = shm.begin_read()?;
+            if mark.slot > 0 {
+                let backfill = shm.index.checkpoint_info().backfill;
+                log = Log::over(shm, dir, &mark.header, backfill)?;
+            }
+            index = Some(mark.header);
         }
         let in_log = index.and_then(|header| {
             Some((header.page_size?, header.page_count)).filter(|_| header.mx_frame > 0)

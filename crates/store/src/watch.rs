@@ -1,4 +1,5 @@
-//! Wake-ups for writes that the mount does not see: inotify on the backing -wal files.
+//! Wake-ups for writes that the mount does not see: inotify on the backing -wal files, and on database files where
+//! their writes matter.
 //!
 //! One event can stand for many writes; a lost event (queue overflow) means: look at every watched database.
 
@@ -19,15 +20,23 @@ use crate::timer::Timer;
 /// How often a -wal is looked at when no watch can be had for it.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Watches -wal files. Cheap to clone.
+/// Watches files. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Watcher(Arc<Inner>);
 
 struct Inner {
     inotify: Inotify,
     stop: EventFd,
-    watched: Mutex<HashMap<WatchDescriptor, Weak<Database>>>,
+    watched: Mutex<HashMap<WatchDescriptor, Watched>>,
     timer: Timer,
+}
+
+/// What an event is about.
+#[derive(Clone)]
+struct Watched {
+    db: Weak<Database>,
+    /// The database file, and not its -wal.
+    is_database: bool,
 }
 
 /// A file is watched for as long as this lives.
@@ -54,12 +63,22 @@ impl Watcher {
         Ok(Watcher(inner))
     }
 
-    /// Wakes `db` whenever the file is written.
+    /// Wakes `db` whenever its -wal is written.
     pub(crate) fn watch(&self, path: &Path, db: &Arc<Database>) -> Watch {
+        self.add(path, db, false)
+    }
+
+    /// Tells `db` whenever its database file is written.
+    pub(crate) fn watch_database(&self, path: &Path, db: &Arc<Database>) -> Watch {
+        self.add(path, db, true)
+    }
+
+    fn add(&self, path: &Path, db: &Arc<Database>, is_database: bool) -> Watch {
         let mut watched = self.0.watched.lock();
         match self.0.inotify.add_watch(path, AddWatchFlags::IN_MODIFY) {
             Ok(descriptor) => {
-                watched.insert(descriptor, Arc::downgrade(db));
+                let db = Arc::downgrade(db);
+                watched.insert(descriptor, Watched { db, is_database });
                 Watch {
                     watcher: self.clone(),
                     descriptor: Some(descriptor),
@@ -70,9 +89,10 @@ impl Watcher {
                 tracing::warn!(path = %path.display(), %error,
                     "no inotify watch to be had (fs.inotify.max_user_watches); looking every {POLL:?} instead");
                 let polling = Arc::new(());
+                let db = Arc::downgrade(db);
                 poll_instead(
                     self.0.timer.clone(),
-                    Arc::downgrade(db),
+                    Watched { db, is_database },
                     Arc::downgrade(&polling),
                 );
                 Watch {
@@ -92,13 +112,27 @@ impl Watcher {
     }
 }
 
-fn poll_instead(timer: Timer, db: Weak<Database>, polling: Weak<()>) {
+fn poll_instead(timer: Timer, watched: Watched, polling: Weak<()>) {
     timer.clone().after(POLL, move || {
-        if let (Some(db), Some(_)) = (db.upgrade(), polling.upgrade()) {
-            db.wake();
-            poll_instead(timer, Arc::downgrade(&db), polling);
+        if polling.strong_count() > 0 && watched.tell() {
+            poll_instead(timer, watched, polling);
         }
     });
+}
+
+impl Watched {
+    /// The file was written. `false` if nobody cares any more.
+    fn tell(&self) -> bool {
+        let Some(db) = self.db.upgrade() else {
+            return false;
+        };
+        if self.is_database {
+            db.written_unseen();
+        } else {
+            db.wake();
+        }
+        true
+    }
 }
 
 impl Drop for Watch {
@@ -140,23 +174,23 @@ impl Inner {
         let overflow = events
             .iter()
             .any(|event| event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW));
-        let mut woken: Vec<Arc<Database>> = Vec::new();
+        let mut told: Vec<Watched> = Vec::new();
         {
             let watched = self.watched.lock();
             if overflow {
-                woken.extend(watched.values().filter_map(Weak::upgrade));
+                told.extend(watched.values().cloned());
             } else {
                 let mut seen: Vec<WatchDescriptor> = Vec::new();
                 for event in events {
                     if !seen.contains(&event.wd) {
                         seen.push(event.wd);
-                        woken.extend(watched.get(&event.wd).and_then(Weak::upgrade));
+                        told.extend(watched.get(&event.wd).cloned());
                     }
                 }
             }
         }
-        for db in woken {
-            db.wake();
+        for watched in told {
+            watched.tell();
         }
     }
 }

@@ -16,6 +16,8 @@ impl Core {
             Mode::Wal => {
                 let locked = Locked::take(self.env(), self.name(), self.dir(), true)?;
                 let (view, index) = View::new(locked, self.name(), self.dir())?;
+                // The view's own mark goes with it.
+                self.move_read_mark()?;
                 self.publish_difference(&view)?;
                 match index.as_ref().and_then(chain_at) {
                     Some(chain) => self.set_chain(chain),

@@ -27,7 +27,8 @@ impl Core {
         }
         let successor = next.salts.salt1 == chain.salts().salt1.wrapping_add(1);
         let slot_overwritten = self.frame_is_of(file, chain.frame() + 1, next)?;
-        let proven = !slot_overwritten && (successor || !(begun || self.wal.unsynced_seen));
+        let proven = self.is_proven_end(chain.salts(), chain.frame(), next.salts)
+            || !slot_overwritten && (successor || !(begun || self.wal.unsynced_seen));
         if proven {
             self.begin_generation(next);
             Ok(())

@@ -39,7 +39,7 @@ impl Core {
             database: Arc::new(database),
             shm: shm.file.clone(),
         });
-        self.joined = Some(Joined { shm });
+        self.joined = Some(Joined { shm, mark: None });
         Ok(())
     }
 
@@ -49,6 +49,14 @@ impl Core {
         self.joined = None;
         self.wal.watch = None;
         self.wal.file = None;
+        self.forget_unneeded_watch();
+    }
+
+    /// Whoever opened the database in WAL mode writes to it without a request, also in other modes.
+    pub(crate) fn forget_unneeded_watch(&mut self) {
+        if self.shared.unseen_writers.load(Ordering::Acquire) == 0 {
+            self.wal.database_watch = None;
+        }
     }
 
     /// While the database cannot be replicated no application shall commit in WAL mode.

@@ -3,6 +3,7 @@
 pub(crate) mod diff;
 pub(crate) mod generation;
 pub(crate) mod join;
+mod mark;
 pub(crate) mod rollback;
 mod several;
 pub(crate) mod wal;
@@ -52,12 +53,32 @@ impl Core {
         if !self.may_capture() {
             return Ok(());
         }
+        self.notice_change_of_mode();
         let result = match self.mode() {
             Mode::Wal => self.capture_wal(occasion),
             Mode::Rollback | Mode::Empty | Mode::NotSqlite => self.capture_unjournaled(),
         };
         self.latch(LatchKind::Capture, &result);
         result
+    }
+
+    /// With journal_mode MEMORY or OFF the end of WAL mode has no commit point: it is a write to the database file, and
+    /// nothing but the file itself tells it from a checkpoint.
+    fn notice_change_of_mode(&mut self) {
+        if self.mode() != Mode::Wal || self.shared.dirty.lock().is_empty() {
+            return;
+        }
+        match self.mode_of_database_file() {
+            Ok(mode @ (Mode::Rollback | Mode::NotSqlite)) => {
+                self.forget_generation();
+                self.set_mode(mode);
+            }
+            // Still in WAL mode: what was written are backfilled frames.
+            Ok(_) => self.shared.dirty.lock().clear(),
+            Err(error) => {
+                tracing::warn!(database = %self.name(), error = error.chain(), "its journal mode is not known");
+            }
+        }
     }
 
     /// Captures are the primary's, and only from a known state.
@@ -81,7 +102,7 @@ impl Core {
         if self.capture(Occasion::Wake).is_err() {
             return;
         }
-        if self.mode() == Mode::Wal && self.pos() == before {
+        if self.mode() == Mode::Wal && (self.pos() == before || self.read_mark_is_late()) {
             self.look_again();
         } else {
             self.wal.looks = 0;

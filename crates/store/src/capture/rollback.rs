@@ -323,6 +323,17 @@ impl Core {
             .collect()
     }
 
+    /// How the database is written, as its file says.
+    pub(super) fn mode_of_database_file(&self) -> Result<Mode, Error> {
+        let path = self.dir().file(FileKind::Database);
+        let file = File::open(&path).during("open", &path)?;
+        Ok(match self.header_of(&file, &path)? {
+            Some(header) if header.is_wal() => Mode::Wal,
+            Some(_) => Mode::Rollback,
+            None => Mode::NotSqlite,
+        })
+    }
+
     fn header_of(&self, file: &File, path: &Path) -> Result<Option<DatabaseHeader>, Error> {
         let mut bytes = [0; DatabaseHeader::SIZE];
         let read = read_full(file, &mut bytes, 0).during("read", path)?;

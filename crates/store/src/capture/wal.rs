@@ -11,6 +11,7 @@ use sqlite::wal::{FrameChain, FrameHeader, Salts, WalHeader, frame_offset};
 use sqlite::wal_index::WalIndexHeader;
 
 use super::Occasion;
+use super::mark::ProvenEnd;
 use crate::core::Core;
 use crate::error::{Error, IoContext};
 use crate::name::FileKind;
@@ -37,10 +38,13 @@ pub(crate) struct WalCapture {
     /// The backing -wal, while there is one.
     pub(crate) file: Option<Arc<File>>,
     pub(crate) watch: Option<Watch>,
+    /// On the database file, while its writes matter and are not seen.
+    pub(crate) database_watch: Option<Watch>,
     /// `None` before the first generation is seen, and after the log was emptied or removed.
     pub(crate) chain: Option<FrameChain>,
     /// A generation began without a sync of its header: some connection runs at synchronous=OFF.
     pub(crate) unsynced_seen: bool,
+    pub(super) proven_end: Option<ProvenEnd>,
     pub(crate) looks: u32,
     /// The last header of the wal-index that was seen: how far a generation was published.
     last_index: Option<WalIndexHeader>,
@@ -78,7 +82,13 @@ impl Core {
         if occasion != Occasion::End {
             // At the end the request that is held has the directory locked: opening files by name would wait for it.
             self.join_if_open()?;
+            self.move_read_mark()?;
         }
+        self.capture_log(occasion)?;
+        self.move_read_mark()
+    }
+
+    fn capture_log(&mut self, occasion: Occasion) -> Result<(), Error> {
         let path = self.dir().file(FileKind::Wal);
         let Some(file) = self.wal_file()? else {
             return Ok(());
@@ -115,8 +125,8 @@ impl Core {
         }
     }
 
-    /// Captures what `index` says is committed, and nothing that was committed after it was read. The caller holds
-    /// WAL_CKPT_LOCK, so the generation of `index` is not ended by a restart while it has frames to be backfilled.
+    /// Captures what `index` says is committed, and nothing that was committed after it was read. The caller
+    /// holds a read mark, so the generation of `index` is not ended by a restart while it has frames to be backfilled.
     pub(crate) fn capture_up_to(&mut self, index: &WalIndexHeader) -> Result<(), Error> {
         if !self.may_capture() {
             return Ok(());
@@ -310,7 +320,8 @@ impl Core {
     /// which there is no further event. Look again, boundedly.
     pub(crate) fn look_again(&mut self) {
         let Some(db) = self.database() else { return };
-        if !self.has_unread_frame() {
+        let late = self.read_mark_is_late();
+        if !self.has_unread_frame() && !late {
             self.wal.looks = 0;
             return;
         }
@@ -322,7 +333,7 @@ impl Core {
             .is_some_and(|probe| probe.writer_active().unwrap_or(false));
         let delay = match self.wal.looks {
             looks if looks < LOOKS => FIRST_LOOK * 2u32.pow(looks),
-            _ if writer => SLOW_LOOK,
+            _ if writer || late => SLOW_LOOK,
             // It was published between our look and the writer's end.
             _ if self.is_behind_index() => Duration::ZERO,
             // Nobody is writing: the frame is one that was abandoned. The next write is an event again.
