@@ -41,6 +41,8 @@ struct Info {
     lag: Option<u64>,
     stream: String,
     replicas: Vec<Replica>,
+    /// How often something was put aside that no other node may have.
+    unreplicated: Option<u64>,
     /// Whether the positions include all that was committed before the request.
     drained: bool,
     databases: Vec<DatabaseInfo>,
@@ -77,6 +79,8 @@ struct DatabaseInfo {
     /// Milliseconds since 1970.
     last_change: Option<i64>,
     lag_ms: i64,
+    /// Pages that the last scrub found damaged.
+    damaged_pages: Vec<u32>,
     /// Why it is not replicating, or why its position could not be had.
     error: Option<String>,
 }
@@ -120,6 +124,7 @@ fn gather(api: &Api, drained: Option<DrainErrors>) -> Info {
         },
         stream: (config.stream_state)(),
         replicas: (config.replicas)().into_iter().map(Replica::from).collect(),
+        unreplicated: store.unreplicated_count().ok(),
         drained: is_drained,
         databases: store
             .databases()
@@ -170,6 +175,7 @@ impl DatabaseInfo {
             ltx_files: status.ltx_files,
             ltx_bytes: status.ltx_bytes,
             last_change: status.last_change_ms,
+            damaged_pages: status.damaged_pages,
             lag_ms: status.lag_ms,
             error: status.latched.or(drain_error),
         }

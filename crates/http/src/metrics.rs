@@ -86,12 +86,23 @@ fn describe() {
         "litefs_db_latched",
         "1 while an error keeps the database from replicating, else 0."
     );
+    describe_gauge!(
+        "litefs_db_damaged_pages",
+        "Pages that the last scrub found damaged."
+    );
+    describe_gauge!(
+        "litefs_unreplicated_count",
+        "How often something was put aside that no other node may have."
+    );
 }
 
 fn record_node(api: &Api) {
     let store = api.store();
     let replicas = (api.config.replicas)().len() as f64;
     gauge!("litefs_db_count").set(store.databases().len() as f64);
+    if let Ok(count) = store.unreplicated_count() {
+        gauge!("litefs_unreplicated_count").set(count as f64);
+    }
     gauge!("litefs_is_primary").set(f64::from(u8::from(store.role().is_primary())));
     gauge!("litefs_subscriber_count").set(replicas);
     gauge!("litefs_http_stream_count").set(replicas);
@@ -118,6 +129,7 @@ fn record_database(status: &DatabaseStatus) {
     counter!("litefs_db_ltx_reap_count", "db" => db()).absolute(status.ltx_reaped);
     gauge!("litefs_db_lag_seconds", "db" => db()).set(status.lag_ms as f64 / 1000.0);
     gauge!("litefs_db_latched", "db" => db()).set(f64::from(u8::from(status.latched.is_some())));
+    gauge!("litefs_db_damaged_pages", "db" => db()).set(status.damaged_pages.len() as f64);
 }
 
 #[cfg(test)]
@@ -144,6 +156,7 @@ pub(crate) mod tests {
             last_change_ms: Some(8),
             lag_ms: 1500,
             latched: None,
+            damaged_pages: vec![3, 7],
             database_writes: 9,
             journal_writes: 10,
             wal_writes: 11,
@@ -175,6 +188,7 @@ pub(crate) mod tests {
             "litefs_db_ltx_reap_count{db=\"app\"} 7",
             "litefs_db_lag_seconds{db=\"app\"} 1.5",
             "litefs_db_latched{db=\"app\"} 0",
+            "litefs_db_damaged_pages{db=\"app\"} 2",
             "litefs_db_latched{db=\"b\\\"ad\"} 1",
         ] {
             assert!(

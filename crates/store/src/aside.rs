@@ -88,6 +88,23 @@ fn new_directory(env: &Env, db: &DbName, why: &str) -> Result<PathBuf, Error> {
     })
 }
 
+/// Directories with transactions that no other node may have.
+pub(crate) fn unreplicated_count(env: &Env) -> Result<u64, Error> {
+    let aside = env.data.aside();
+    let entries = match fs::read_dir(&aside) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error).during("list", &aside),
+    };
+    let mark = format!("-{UNREPLICATED}-");
+    let mut count = 0;
+    for entry in entries {
+        let name = entry.during("list", &aside)?.file_name();
+        count += u64::from(name.to_string_lossy().contains(&mark));
+    }
+    Ok(count)
+}
+
 /// Removes what was put aside longer ago than `keep`.
 pub(crate) fn reap(env: &Env, keep: std::time::Duration) -> Result<(), Error> {
     let aside = env.data.aside();

@@ -81,6 +81,11 @@ impl Database {
         self.call(|core| core.apply(incoming))?
     }
 
+    /// On a replica: a page is damaged, and the content of the primary should be asked for, until a snapshot is applied.
+    pub fn wants_content(&self) -> bool {
+        self.shared.wants_content.load(Ordering::Acquire)
+    }
+
     /// What a status display shows.
     pub fn status(&self) -> DatabaseStatus {
         let state = self.shared.state();
@@ -102,6 +107,7 @@ impl Database {
             last_change_ms: state.last_change_ms,
             lag_ms: state.lag_ms,
             latched: state.latched,
+            damaged_pages: state.damaged.into_iter().collect(),
             database_writes: writes(FileKind::Database),
             journal_writes: writes(FileKind::Journal),
             wal_writes: writes(FileKind::Wal),

@@ -38,6 +38,7 @@ mod read_mark;
 mod recovery;
 mod retention;
 mod role;
+mod scrub;
 mod shared;
 mod shared_index;
 mod snapshot;

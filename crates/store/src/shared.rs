@@ -1,5 +1,6 @@
 //! What is known of a database without waiting for its strand: read by the mount's workers, the stream, the API.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) log_gone: AtomicBool,
     /// On a replica: what the file holds is known to be wrong, and the right content has not come yet.
     pub(crate) unreadable: AtomicBool,
+    /// On a replica: some page is damaged, and the primary is to be asked for the content.
+    pub(crate) wants_content: AtomicBool,
     /// On a replica: WAL_WRITE_LOCK is held.
     pub(crate) writer_joined: AtomicBool,
     /// Since the last OPEN of the -shm there was no UNLINK of it: it can be opened by its name. An UNLINK holds the
@@ -84,6 +87,8 @@ pub(crate) struct State {
     pub(crate) last_change_ms: Option<i64>,
     pub(crate) lag_ms: i64,
     pub(crate) latched: Option<String>,
+    /// Pages that the last scrub found damaged.
+    pub(crate) damaged: BTreeSet<u32>,
 }
 
 impl Shared {
@@ -105,6 +110,7 @@ impl Shared {
             journal_active: AtomicBool::new(false),
             log_gone: AtomicBool::new(false),
             unreadable: AtomicBool::new(false),
+            wants_content: AtomicBool::new(false),
             writer_joined: AtomicBool::new(false),
             shm_named: AtomicBool::new(false),
             checkpointing: AtomicBool::new(false),

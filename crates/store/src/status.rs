@@ -63,6 +63,8 @@ pub struct DatabaseStatus {
     pub lag_ms: i64,
     /// Why the database is not replicating, if it is not.
     pub latched: Option<String>,
+    /// Pages that the last scrub found damaged, ascending; not all if they are many.
+    pub damaged_pages: Vec<u32>,
     /// WRITE requests for the database file that the mount saw. Passthrough writes are not seen.
     pub database_writes: u64,
     /// WRITE requests for the journal.

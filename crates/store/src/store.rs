@@ -41,6 +41,8 @@ pub struct StoreConfig {
     pub retention: Duration,
     /// How often to look for what is too old. Zero: never.
     pub retention_interval: Duration,
+    /// How long after one look at all pages the next one begins. Zero: never.
+    pub scrub_interval: Duration,
     /// Whether pages in LTX files are compressed.
     pub compress: bool,
     /// The longest pause between two captures of a database under load.
@@ -54,6 +56,7 @@ impl StoreConfig {
             data_dir: data_dir.into(),
             retention: Duration::from_secs(600),
             retention_interval: Duration::from_secs(60),
+            scrub_interval: Duration::from_secs(24 * 3600),
             compress: true,
             capture_pace: Duration::from_millis(2),
         }
@@ -106,6 +109,7 @@ impl Store {
         store.remove_super_journals()?;
         note_role(&store.env.data, &role)?;
         crate::retention::start(&store);
+        crate::scrub::start(&store);
         Ok(store)
     }
 
@@ -382,6 +386,11 @@ impl Store {
     /// A heartbeat of the primary: its clock, and whether everything it had then has been applied here.
     pub fn note_primary_clock(&self, primary_ms: i64, in_sync: bool) {
         self.clock.note(primary_ms, in_sync);
+    }
+
+    /// How often something went aside that no other node may have, and is still there.
+    pub fn unreplicated_count(&self) -> Result<u64, Error> {
+        crate::aside::unreplicated_count(&self.env)
     }
 
     /// How far this node is behind.

@@ -31,6 +31,7 @@ async fn shows_the_node() {
         "lag": 0,
         "stream": "connected to db1",
         "replicas": [{"nodeID": "00000000000000AB", "hostname": "db2", "address": "10.0.0.2:4711"}],
+        "unreplicated": 0,
         "drained": true,
         "databases": [],
     });

@@ -45,6 +45,7 @@ pub(super) struct Data {
     pub(super) compress: Option<bool>,
     pub(super) retention: Option<GoDuration>,
     pub(super) retention_monitor_interval: Option<GoDuration>,
+    pub(super) scrub_interval: Option<GoDuration>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -56,6 +56,8 @@ pub(crate) struct Data {
     pub(crate) retention: Duration,
     /// How often to look for those that are too old; zero: never.
     pub(crate) retention_interval: Duration,
+    /// How long after one scrub the next one begins; zero: never.
+    pub(crate) scrub_interval: Duration,
 }
 
 /// The API, which also carries the stream.

@@ -19,6 +19,7 @@ const DEFAULT_DATA: &str = "/var/lib/litefs";
 const DEFAULT_ADDR: &str = ":20202";
 const DEFAULT_RETENTION: Duration = Duration::from_secs(600);
 const DEFAULT_RETENTION_INTERVAL: Duration = Duration::from_secs(60);
+const DEFAULT_SCRUB_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 const DEFAULT_RECONNECT_DELAY: Duration = Duration::from_secs(1);
 
 /// Checks the file and fills in LiteFS's defaults.
@@ -155,6 +156,7 @@ fn data(data: file::Data) -> Checked<Data> {
         retention_interval: data
             .retention_monitor_interval
             .map_or(DEFAULT_RETENTION_INTERVAL, or_never),
+        scrub_interval: data.scrub_interval.map_or(DEFAULT_SCRUB_INTERVAL, or_never),
     })
 }
 

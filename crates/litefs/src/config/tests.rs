@@ -43,6 +43,7 @@ fn defaults_are_those_of_litefs() {
             compress: true,
             retention: Duration::from_secs(600),
             retention_interval: Duration::from_secs(60),
+            scrub_interval: Duration::from_secs(24 * 3600),
         },
         http: Http {
             addr: ":20202".parse().unwrap(),
@@ -84,7 +85,7 @@ fn empty_sections_and_empty_values_are_fine() {
 #[test]
 fn every_key_is_read() {
     let text = "exit-on-error: off\nskip-sync: yes\nfuse:\n  dir: /m\n  allow-other: true\n  debug: true\n  \
-                passthrough: false\ndata:\n  dir: /d\n  compress: false\n  retention: 1h\n  retention-monitor-interval: 5s\nhttp:\n  \
+                passthrough: false\ndata:\n  dir: /d\n  compress: false\n  retention: 1h\n  retention-monitor-interval: 5s\n  scrub-interval: 168h\nhttp:\n  \
                 addr: 127.0.0.1:1\nlease:\n  type: static\n  candidate: false\n  hostname: db1\n  \
                 advertise-url: http://db1:20202\n  reconnect-delay: 5s\n  databases: [a.db, b.db]\nlog:\n  \
                 format: json\n  timestamp: true\n  debug: true\n";
@@ -102,6 +103,7 @@ fn every_key_is_read() {
             compress: false,
             retention: Duration::from_secs(3600),
             retention_interval: Duration::from_secs(5),
+            scrub_interval: Duration::from_secs(7 * 24 * 3600),
         },
         http: Http {
             addr: "127.0.0.1:1".parse().unwrap(),

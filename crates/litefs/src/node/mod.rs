@@ -133,6 +133,7 @@ impl Node {
         let config = StoreConfig {
             retention: data.retention,
             retention_interval: data.retention_interval,
+            scrub_interval: data.scrub_interval,
             compress: data.compress,
             ..StoreConfig::new(&data.dir)
         };

@@ -54,6 +54,8 @@ struct Accepted {
     inbound: Inbound,
     /// Databases in the pages of the heartbeat that is arriving.
     beat_databases: usize,
+    /// Databases that were asked for because of a damaged page.
+    asked: HashSet<DbName>,
 }
 
 impl<'a> Connection<'a> {
@@ -118,6 +120,7 @@ impl<'a> Connection<'a> {
             link,
             inbound,
             beat_databases: 0,
+            asked: HashSet::new(),
         };
         let heartbeats = Duration::from_millis(u64::from(peer.heartbeat_ms)).saturating_mul(3);
         self.receive(&mut stream, silence.max(heartbeats.min(SILENCE_MAX)))
@@ -266,11 +269,26 @@ impl<'a> Connection<'a> {
             Message::Ready(_) => {
                 self.follower.state.send_replace(FollowState::InSync);
             }
-            Message::Heartbeat(heartbeat) => self.heartbeat(stream, heartbeat)?,
+            Message::Heartbeat(heartbeat) => {
+                self.heartbeat(stream, heartbeat)?;
+                self.ask_for_damaged(&mut stream.asked);
+            }
             Message::Refusal(refusal) => return Err(refused(refusal)),
             Message::Hello(_) => return Err(Violation::Unexpected("hello").into()),
         }
         Ok(())
+    }
+
+    /// Databases in which a scrub found a damaged page are asked for, once.
+    fn ask_for_damaged(&mut self, asked: &mut HashSet<DbName>) {
+        for database in self.follower.store.databases() {
+            let name = database.name();
+            if !database.wants_content() {
+                asked.remove(name);
+            } else if self.filter.passes(name) && asked.insert(name.clone()) {
+                self.lanes.ask_for_all(name);
+            }
+        }
     }
 
     fn heartbeat(&self, stream: &mut Accepted, heartbeat: proto::Heartbeat) -> Result<(), Error> {

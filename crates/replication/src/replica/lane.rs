@@ -192,6 +192,16 @@ impl Lane {
         }
     }
 
+    /// What is queued is void, and everything is asked for. What is being applied at this moment belongs to an earlier
+    /// round then.
+    pub(crate) fn ask_for_all(&self) {
+        let mut state = self.state.lock();
+        state.turn.round += 1;
+        state.queue.clear();
+        (state.queued, state.consumed, state.reported) = (0, 0, 0);
+        self.ask(&mut state, true);
+    }
+
     /// Waits until no thread is at work.
     pub(crate) async fn until_idle(&self) {
         loop {

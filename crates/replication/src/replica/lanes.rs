@@ -65,6 +65,17 @@ impl Lanes {
         pushed
     }
 
+    /// Asks for the whole content of a database. Must be called between attach and detach.
+    pub(crate) fn ask_for_all(&mut self, name: &DbName) {
+        let Some(link) = &self.link else { return };
+        let lane = self.lanes.entry(name.clone()).or_insert_with(|| {
+            let store = Arc::clone(&self.store);
+            let lane = Lane::new(name.clone(), store, self.connection, Arc::clone(link));
+            Arc::new(lane)
+        });
+        lane.ask_for_all();
+    }
+
     /// Lets go of the connection, and waits until nothing is being applied any more.
     pub(crate) async fn close(&mut self) {
         self.detach();

@@ -155,6 +155,10 @@ impl Core {
     /// The database has the transaction now.
     fn applied(&mut self, verified: &Verified) {
         self.shared.unreadable.store(false, Ordering::Release);
+        if verified.header.is_snapshot() {
+            self.shared.wants_content.store(false, Ordering::Release);
+            self.shared.update(|state| state.damaged.clear());
+        }
         self.placed = false;
         self.bring_table_up_to(verified);
         let pos = Pos {

@@ -99,6 +99,7 @@ pub(crate) fn open(
         last_change_ms: log.last().map(|file| file.timestamp_ms),
         lag_ms: 0,
         latched: None,
+        damaged: Default::default(),
     };
     let shared = Arc::new(Shared::new(name.clone(), dir, env.clone(), log, state));
     Ok(Database::new(shared.clone(), move |me| {
