@@ -18,6 +18,9 @@ pub struct Info {
     pub is_primary: bool,
     /// Who does.
     pub primary: Option<Primary>,
+    /// How often this node put something aside that no other may have.
+    #[serde(default)]
+    pub unreplicated: Option<u64>,
     /// The databases of this node.
     #[serde(default)]
     pub databases: Vec<Database>,

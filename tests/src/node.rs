@@ -143,7 +143,10 @@ impl Node {
         let what = format!("{} answers GET /info", self.name);
         until(READY, &what, || {
             self.assert_running();
-            api.info().is_some_and(|info| info.is_primary == primary) && is_mounted(self.mount())
+            // The mount of a process that died is there, too.
+            api.info().is_some_and(|info| info.is_primary == primary)
+                && is_mounted(self.mount())
+                && std::fs::read_dir(self.mount()).is_ok()
         });
     }
 

@@ -15,6 +15,10 @@ const MAX_LAG: Duration = Duration::from_secs(10);
 
 pub(crate) async fn health(State(api): State<Arc<Api>>) -> (StatusCode, String) {
     let store = api.store();
+    if !store.is_mounted() {
+        let reason = "nothing is mounted yet\n".to_owned();
+        return (StatusCode::SERVICE_UNAVAILABLE, reason);
+    }
     let databases = store.all_databases();
     match complaint(
         &store.role(),

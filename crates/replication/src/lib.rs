@@ -30,6 +30,6 @@ mod replica;
 mod wire;
 
 pub use error::{Error, Violation};
-pub use primary::{ReplicaStatus, Replicas, ServerConfig, server};
+pub use primary::{ReplicaStatus, Replicas, ServerConfig, TailWindow, server};
 pub use refusal::{Refusal, RefusalReason};
 pub use replica::{FollowConfig, FollowState, Follower, follow};

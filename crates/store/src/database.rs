@@ -81,6 +81,11 @@ impl Database {
         self.call(|core| core.apply(incoming))?
     }
 
+    /// On a primary that has no mount yet: takes in a transaction that a replica has and this node lost.
+    pub fn take_tail(&self, incoming: Incoming) -> Result<Pos, Error> {
+        self.call(|core| core.take_tail(incoming))?
+    }
+
     /// On a replica: a page is damaged, and the content of the primary should be asked for, until a snapshot is applied.
     pub fn wants_content(&self) -> bool {
         self.shared.wants_content.load(Ordering::Acquire)

@@ -1,6 +1,7 @@
 //! What all databases of a store share.
 
 use std::fs::File;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
@@ -28,6 +29,8 @@ pub(crate) struct Env {
     pub(crate) watcher: Watcher,
     /// The last role of the node before this start was that of the primary.
     pub(crate) was_primary: bool,
+    /// Some database was not stopped cleanly.
+    pub(crate) unclean: AtomicBool,
     mount: OnceLock<Arc<dyn Mount>>,
     role: RwLock<Role>,
     observers: Mutex<Vec<Weak<dyn Observer>>>,
@@ -53,6 +56,7 @@ impl Env {
             timer,
             watcher,
             was_primary,
+            unclean: AtomicBool::new(false),
             mount: OnceLock::new(),
             role: RwLock::new(Role::None),
             observers: Mutex::new(Vec::new()),
@@ -87,6 +91,11 @@ impl Env {
         self.mount()?
             .open(db, kind, how)
             .during("open through the mount", &dir.file(kind))
+    }
+
+    /// Whether applications can have files open.
+    pub(crate) fn is_mounted(&self) -> bool {
+        self.mount.get().is_some()
     }
 
     pub(crate) fn attach_mount(&self, mount: Arc<dyn Mount>) {

@@ -4,6 +4,8 @@
 //! <data>/clusterid             LFSC and 16 hex digits
 //! <data>/nodeid                16 hex digits
 //! <data>/lock                  held (flock) by the process that uses the directory
+//! <data>/boot                  the kernel's id of the start of the machine that it was used in last
+//! <data>/replicas              node ids of replicas that were connected, and when
 //! <data>/role                  the last role: `primary` or `replica`
 //! <data>/dbs/X/database        and journal, wal, shm: what SQLite wrote
 //! <data>/dbs/X/incarnation     16 hex digits: which life of a database of that name this is
@@ -34,6 +36,16 @@ impl DataDir {
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Which start of the machine the directory was used in last.
+    pub(crate) fn boot(&self) -> PathBuf {
+        self.0.join("boot")
+    }
+
+    /// The replicas that were connected in the last days.
+    pub(crate) fn replicas(&self) -> PathBuf {
+        self.0.join("replicas")
     }
 
     /// Where the last role is noted.

@@ -30,6 +30,7 @@ mod lifecycle;
 mod lock_probe;
 mod locks;
 mod log;
+mod machine;
 mod mount;
 mod name;
 mod own_thread;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ltx::Pos;
@@ -19,6 +20,7 @@ use crate::incarnation::{self, ClusterId, Incarnation};
 use crate::incoming::Incoming;
 use crate::lag::PrimaryClock;
 use crate::layout::{self, DataDir};
+use crate::machine;
 use crate::mount::{Completion, Mount, Refusal};
 use crate::name::{DbName, FileKind};
 use crate::own_thread::OwnThreads;
@@ -70,6 +72,8 @@ pub struct Store {
     cluster_id: RwLock<Option<ClusterId>>,
     databases: RwLock<BTreeMap<DbName, Arc<Database>>>,
     clock: PrimaryClock,
+    /// The machine crashed while the directory was in use.
+    after_crash: bool,
     /// One creation or deletion at a time.
     changing: Mutex<()>,
     /// Locked, for as long as the directory is ours.
@@ -92,20 +96,24 @@ impl Store {
         let timer = Timer::start().map_err(no_thread)?;
         let watcher = Watcher::start(timer.clone()).map_err(no_thread)?;
         let pool = Pool::new(MAX_THREADS, own.clone());
+        let another_start = machine::is_another_start(&data)?;
         let was_primary = last_role(&data)?.as_deref() == Some(PRIMARY);
         let env = Env::new(config, node_id, own, pool, timer, watcher, was_primary);
         let env = Arc::new(env);
         env.replace_role(role.clone());
-        let store = Arc::new(Store {
+        let mut store = Store {
             env,
             instance_id: rand::random(),
             cluster_id: RwLock::new(cluster_id),
             databases: RwLock::default(),
             clock: PrimaryClock::default(),
+            after_crash: false,
             changing: Mutex::new(()),
             _lock: lock,
-        });
+        };
         store.open_databases()?;
+        store.after_crash = another_start && store.env.unclean.load(Ordering::Acquire);
+        let store = Arc::new(store);
         store.remove_super_journals()?;
         note_role(&store.env.data, &role)?;
         crate::retention::start(&store);
@@ -148,6 +156,11 @@ impl Store {
         self.take_up_role();
     }
 
+    /// Whether applications can reach the databases.
+    pub fn is_mounted(&self) -> bool {
+        self.env.is_mounted()
+    }
+
     pub(crate) fn env(&self) -> &Arc<Env> {
         &self.env
     }
@@ -170,6 +183,22 @@ impl Store {
     /// A number of this start of the node.
     pub fn instance_id(&self) -> u64 {
         self.instance_id
+    }
+
+    /// The machine crashed while a database was in use: the newest commits may be lost here, and not on a replica.
+    pub fn is_after_machine_crash(&self) -> bool {
+        self.after_crash
+    }
+
+    /// Replicas that were connected to this node in the last days, by node id.
+    pub fn known_replicas(&self) -> Result<Vec<u64>, Error> {
+        machine::known_replicas(&self.env.data)
+    }
+
+    /// Notes that a replica is connected. Durable when it returns; most calls do nothing.
+    pub fn note_replica(&self, node_id: u64) -> Result<(), Error> {
+        let _changing = self.changing.lock();
+        machine::note_replica(&self.env.data, node_id)
     }
 
     /// The cluster that this node belongs to, once it belongs to one.

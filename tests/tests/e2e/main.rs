@@ -11,6 +11,7 @@ mod import_refused;
 mod journal;
 mod late_join;
 mod long_reader;
+mod lost_tail;
 mod many;
 mod matrix;
 mod peers;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::serve::ListenerExt as _;
 use http_api::{ApiConfig, ReplicaSummary};
-use replication::{FollowState, Replicas, ServerConfig};
+use replication::{FollowState, Replicas, ServerConfig, TailWindow};
 use store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -19,18 +19,32 @@ use crate::host;
 /// Counts the requests of the mount, by kind.
 pub(super) type FuseRequests = Arc<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
 
-/// Serves until `cancel` is cancelled. `following` is how a replica stands with its primary.
+/// What the API shows and serves.
+pub(super) struct Parts {
+    pub(super) store: Arc<Store>,
+    /// How a replica stands with its primary.
+    pub(super) following: Option<watch::Receiver<FollowState>>,
+    pub(super) fuse_requests: FuseRequests,
+    pub(super) tails: TailWindow,
+}
+
+/// Serves until `cancel` is cancelled.
 pub(super) fn serve(
     listener: TcpListener,
     config: &Config,
-    store: Arc<Store>,
-    following: Option<watch::Receiver<FollowState>>,
-    fuse_requests: FuseRequests,
+    parts: Parts,
     cancel: CancellationToken,
 ) -> JoinHandle<std::io::Result<()>> {
+    let Parts {
+        store,
+        following,
+        fuse_requests,
+        tails,
+    } = parts;
     let hostname = host::hostname();
     let server = ServerConfig {
         hostname: hostname.clone(),
+        tails,
         ..ServerConfig::default()
     };
     let (stream, replicas) = replication::server(Arc::clone(&store), server, cancel.clone());

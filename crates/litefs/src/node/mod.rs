@@ -4,13 +4,14 @@ mod api;
 mod epoch;
 mod listener;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use lease::Standing;
-use replication::{FollowConfig, FollowState, Follower};
+use replication::{FollowConfig, FollowState, Follower, TailWindow};
 use store::{ClusterId, Epoch, PrimaryInfo, Role, Store, StoreConfig};
+use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -22,6 +23,9 @@ use crate::host;
 
 /// How long what is being applied, and requests that are being answered, may take to end at a stop.
 const END: Duration = Duration::from_secs(5);
+/// After a crash of the machine: how long a primary waits, before applications may write, for replicas that may have
+/// more than it.
+const TAILS: Duration = Duration::from_secs(10);
 /// The first wait before a replica tries again to reach its primary. It doubles up to `lease.reconnect-delay`.
 const RECONNECT_MIN: Duration = Duration::from_millis(50);
 
@@ -79,11 +83,21 @@ impl Node {
             return Ok(());
         }
         self.found(&store, &standing).await?;
+        let requests = Arc::new(OnceLock::new());
+        let mut listener = Some(listener);
+        if store.role().is_primary() && store.is_after_machine_crash() {
+            self.take_tails(&mut listener, &store, &requests, shutdown)
+                .await?;
+        }
+        if shutdown.is_cancelled() {
+            return Ok(());
+        }
         let mount = self.mount(&store).await?;
         self.guard
             .watch(mount.dir())
             .context("tell the guard of the mount")?;
-        let fuse_requests = Arc::new(mount.request_counter());
+        // It is set once.
+        let _ = requests.set(mount.request_counter());
         let (gone, unmounted) = oneshot::channel();
         // Nobody listens while the node stops.
         mount.when_ended(Box::new(move || {
@@ -107,19 +121,74 @@ impl Node {
                 },
             );
         }
-        let state = self.follower.as_ref().map(|(_, state)| state.clone());
-        self.api = Some(api::serve(
-            listener,
-            &self.config,
-            store,
-            state,
-            fuse_requests,
-            self.cancel.clone(),
-        ));
+        if let Some(listener) = listener {
+            self.serve(listener, &store, &requests, TailWindow::default());
+        }
         tokio::select! {
             synced = self.in_sync() => synced,
             () = shutdown.cancelled() => Ok(()),
         }
+    }
+
+    fn serve<F>(
+        &mut self,
+        listener: TcpListener,
+        store: &Arc<Store>,
+        requests: &Arc<OnceLock<F>>,
+        tails: TailWindow,
+    ) where
+        F: Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static,
+    {
+        let requests = Arc::clone(requests);
+        let parts = api::Parts {
+            store: Arc::clone(store),
+            following: self.follower.as_ref().map(|(_, state)| state.clone()),
+            fuse_requests: Arc::new(move || requests.get().map_or_else(Vec::new, |count| count())),
+            tails,
+        };
+        self.api = Some(api::serve(
+            listener,
+            &self.config,
+            parts,
+            self.cancel.clone(),
+        ));
+    }
+
+    /// The machine crashed, and with it may have gone what SQLite had not synced: replicas may have it. Serves the
+    /// stream, before anything is mounted, until all that are known were there.
+    async fn take_tails<F>(
+        &mut self,
+        listener: &mut Option<TcpListener>,
+        store: &Arc<Store>,
+        requests: &Arc<OnceLock<F>>,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<()>
+    where
+        F: Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static,
+    {
+        let known = store.known_replicas()?;
+        let Some(listener) = listener.take_if(|_| !known.is_empty()) else {
+            return Ok(());
+        };
+        tracing::warn!(
+            replicas = known.len(),
+            "the machine crashed: waiting up to {} s for what replicas have and this node may have lost",
+            TAILS.as_secs()
+        );
+        let window = TailWindow::default();
+        window.open(known);
+        self.serve(listener, store, requests, window.clone());
+        let missing = tokio::select! {
+            missing = window.close_after(TAILS) => missing,
+            () = shutdown.cancelled() => window.close_after(Duration::ZERO).await,
+        };
+        if missing > 0 {
+            tracing::warn!(
+                replicas = missing,
+                "did not come; what only they have will be put aside there"
+            );
+        }
+        Ok(())
     }
 
     /// What this node is: the lease knows, and the last epoch is kept beside the databases.

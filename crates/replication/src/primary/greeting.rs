@@ -130,6 +130,7 @@ pub(crate) fn unexpected(message: &Message) -> Violation {
         Message::Ask(_) => "ask",
         Message::HeartbeatEcho(_) => "heartbeat_echo",
         Message::Refusal(_) => "refusal",
+        Message::Tail(_) => "tail",
     })
 }
 

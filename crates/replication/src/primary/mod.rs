@@ -9,6 +9,7 @@ mod replicas;
 mod session;
 mod signals;
 mod source;
+mod tail;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use tonic::server::NamedService;
 use tonic::{Request, Response, Status, Streaming};
 
 pub use replicas::{ReplicaStatus, Replicas};
+pub use tail::TailWindow;
 
 use crate::proto::replication_server::{Replication, ReplicationServer};
 use crate::proto::{PrimaryMessage, ReplicaMessage, primary_message};
@@ -41,6 +43,8 @@ pub struct ServerConfig {
     pub heartbeat: Duration,
     /// This node's host name, for the replicas' status displays.
     pub hostname: String,
+    /// Open while this node takes back what it lost and replicas have.
+    pub tails: TailWindow,
 }
 
 impl Default for ServerConfig {
@@ -48,6 +52,7 @@ impl Default for ServerConfig {
         ServerConfig {
             heartbeat: Duration::from_secs(1),
             hostname: String::new(),
+            tails: TailWindow::default(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ltx::Pos;
-use store::{DbName, Incarnation, Observer};
+use store::{DbName, Incarnation, Observer, Store};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tonic::{Status, Streaming};
@@ -11,7 +11,7 @@ use tonic::{Status, Streaming};
 use super::feed::Feed;
 use super::replicas::Link;
 use super::signals::Signals;
-use super::{Service, greeting, message};
+use super::{Service, greeting, message, tail};
 use crate::error::{Error, Violation};
 use crate::proto::{self, PrimaryMessage, ReplicaMessage, primary_message, replica_message};
 use crate::wire::{position, printable};
@@ -81,9 +81,17 @@ async fn run(service: &Service, stream: &mut Stream) -> Result<(), Error> {
         databases = greeting.databases.len(),
         "replica connected"
     );
+    note_replica(store, link.peer.node_id);
     let hello = greeting::hello(&greeting.ours, &service.config);
+    let hello = message(primary_message::Message::Hello(hello));
+    if stream.outbox.send(Ok(hello)).await.is_err() {
+        return Ok(());
+    }
+    tokio::select! {
+        () = service.cancel.cancelled() => return Err(stopping()),
+        taken = tail::take(&service.config.tails, store, &greeting, &stream.outbox, &mut stream.incoming) => taken?,
+    }
     let mut feed = Feed::new(store, link, Arc::clone(&signals), greeting.filter.clone());
-    feed.say(primary_message::Message::Hello(hello));
     feed.join(&greeting);
     let mut session = Session {
         service,
@@ -92,6 +100,16 @@ async fn run(service: &Service, stream: &mut Stream) -> Result<(), Error> {
         silent_beats: 0,
     };
     session.run(stream).await
+}
+
+/// Whom to wait for after a crash of this machine.
+fn note_replica(store: &Arc<Store>, node_id: u64) {
+    let store = Arc::clone(store);
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = store.note_replica(node_id) {
+            tracing::warn!("a replica is not noted: {}", error.chain());
+        }
+    });
 }
 
 fn stopping() -> Error {
@@ -184,6 +202,7 @@ impl Session<'_> {
             Message::Failure(failure) => self.failed(&failure)?,
             Message::Ask(ask) => self.asked(&ask)?,
             Message::HeartbeatEcho(_) => {}
+            Message::Tail(_) => return Err(Violation::Unexpected("tail").into()),
             Message::Refusal(refusal) => {
                 return Err(Error::Refused {
                     peer: "the replica",

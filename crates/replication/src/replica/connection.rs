@@ -273,6 +273,15 @@ impl<'a> Connection<'a> {
                 self.heartbeat(stream, heartbeat)?;
                 self.ask_for_damaged(&mut stream.asked);
             }
+            Message::Pull(pull) => {
+                let (store, link) = (Arc::clone(&self.follower.store), Arc::clone(&stream.link));
+                // In the order in which they are asked for: the primary waits for each answer.
+                spawn_blocking(move || {
+                    if let Err(violation) = super::tail::answer(&store, &link, &pull) {
+                        tracing::warn!(%violation, "the primary asks for what there cannot be");
+                    }
+                });
+            }
             Message::Refusal(refusal) => return Err(refused(refusal)),
             Message::Hello(_) => return Err(Violation::Unexpected("hello").into()),
         }
@@ -354,6 +363,7 @@ async fn receive_hello(incoming: &mut Streaming<PrimaryMessage>) -> Result<proto
         Message::Drop(_) => Err(Violation::Unexpected("a drop before the hello").into()),
         Message::Ready(_) => Err(Violation::Unexpected("ready before the hello").into()),
         Message::Heartbeat(_) => Err(Violation::Unexpected("a heartbeat before the hello").into()),
+        Message::Pull(_) => Err(Violation::Unexpected("a pull before the hello").into()),
     }
 }
 

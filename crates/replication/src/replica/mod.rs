@@ -8,6 +8,7 @@ mod inbound;
 mod lane;
 mod lanes;
 mod link;
+mod tail;
 mod trouble;
 
 use std::sync::Arc;

@@ -153,6 +153,7 @@ impl Serving {
     async fn start(store: Arc<Store>) -> Serving {
         let cancel = CancellationToken::new();
         let config = ServerConfig {
+            tails: Default::default(),
             heartbeat: HEARTBEAT,
             hostname: "primary-host".to_owned(),
         };

@@ -13,6 +13,7 @@ mod wal;
 
 use std::fs::{self, File};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use ltx::{PageSize, Pos};
 
@@ -82,6 +83,9 @@ pub(crate) fn open(
     let sum = content.table.sum();
     let of_table = stored.as_ref().map(|saved| saved.pos);
     let claims = || [log.end(), content.saved, of_table].into_iter().flatten();
+    if content.saved.is_none() && content.table.page_count() > 0 {
+        env.unclean.store(true, Ordering::Release);
+    }
     let known = claims()
         .filter(|pos| pos.checksum == sum && !content.short)
         .max_by_key(|pos| pos.txid);

@@ -20,6 +20,7 @@ use super::replay::{self, Overlay};
 use crate::core::Core;
 use crate::error::{Error, IoContext};
 use crate::incarnation;
+use crate::incoming::Incoming;
 use crate::layout::remove_if_exists;
 use crate::log::LtxFile;
 use crate::name::FileKind;
@@ -110,6 +111,28 @@ impl Core {
         self.shared
             .update(|state| state.latched = Some(WAITING.into()));
         self.latched = Some(crate::capture::LatchKind::Apply);
+    }
+
+    /// Nothing is mounted yet: takes in a transaction that a replica has and this node lost.
+    pub(crate) fn take_tail(&mut self, mut incoming: Incoming) -> Result<Pos, Error> {
+        if self.env().is_mounted() || !self.env().is_primary() {
+            return Err(Error::Io {
+                what: format!("database {}: take in what a replica has", self.name()),
+                source: std::io::Error::other("applications may be writing already"),
+            });
+        }
+        let verified = self.verify(&mut incoming)?;
+        self.store_file(incoming.spool, &verified.header, &verified.trailer)?;
+        let last: Vec<LtxFile> = self.shared.log.read().last().cloned().into_iter().collect();
+        if self.follow_log(&last, false)? {
+            return Ok(self.pos());
+        }
+        Err(Error::PostApplyMismatch {
+            db: self.name().clone(),
+            txid: verified.header.max_txid,
+            expected: verified.trailer.post_apply_checksum,
+            actual: self.table.sum(),
+        })
     }
 
     /// Writes what the content lacks of the end of the log. `false` if these files do not lead there.
