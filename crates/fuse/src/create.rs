@@ -102,7 +102,7 @@ fn empty_then_open(
     create: Create,
     reply: ReplyCreate,
 ) {
-    if let Err(refusal) = db.may_write(kind) {
+    if let Err(refusal) = db.may_resize(kind) {
         return reply.error(of_refusal(refusal));
     }
     let file = match open_backing(&path) {

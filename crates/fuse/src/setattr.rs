@@ -57,7 +57,7 @@ pub(crate) fn apply(
             Err(error) => reply.error(of_io(&error)),
         };
     };
-    if let Err(refusal) = db.may_write(*kind) {
+    if let Err(refusal) = db.may_resize(*kind) {
         return reply.error(of_refusal(refusal));
     }
     let (tree, resized) = (tree.clone(), inode.clone());

@@ -49,8 +49,8 @@ pub(crate) struct Core {
     pub(crate) writer: Option<WalWriter>,
 }
 
-/// The store as one more connection of a database in WAL mode on the primary. It holds the DMS byte, so that no
-/// application initialises the wal-index anew behind its back.
+/// The store beside the connections of a database in WAL mode on the primary. An application that initialises the
+/// wal-index anew shortens it first, which is a request: then the store lets go of it.
 pub(crate) struct Joined {
     pub(crate) shm: SharedIndex,
     /// Held where restarts of the log cannot be proven to be harmless.

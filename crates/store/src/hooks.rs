@@ -121,7 +121,16 @@ impl Database {
         }
     }
 
-    /// Whether an application may write to a file, or change its length.
+    /// Whether an application may change the length of a file.
+    pub fn may_resize(&self, kind: FileKind) -> Result<(), Refusal> {
+        match kind {
+            // The store has it mapped for as long as it is a replica.
+            FileKind::Shm if !self.shared.env.is_primary() => Err(Refusal::ReadOnly),
+            _ => self.may_write(kind),
+        }
+    }
+
+    /// Whether an application may write to a file.
     pub fn may_write(&self, kind: FileKind) -> Result<(), Refusal> {
         match kind {
             _ if self.shared.env.is_primary() => Ok(()),
@@ -261,7 +270,14 @@ impl Database {
                 self.shared.dirty.lock().touch();
                 done(resized);
             }
-            FileKind::Shm => done(resize()),
+            // An application begins a new index, and we have the old one mapped.
+            FileKind::Shm => self.strand.post(move |core| {
+                let captured = core
+                    .capture(Occasion::End)
+                    .map_err(|_| Refusal::CaptureFailed);
+                core.leave();
+                done(captured.and_then(|()| resize()));
+            }),
         }
     }
 

@@ -24,8 +24,7 @@ const MOMENT: Duration = Duration::from_secs(5);
 /// All wal-index locks but WRITE: what a recovery takes (CKPT, RECOVER, READ0 to READ4).
 const ALL_BUT_WRITE: LockRange = LockRange { start: 121, len: 7 };
 
-/// A -shm opened through the mount, with the DMS byte held shared: nobody takes the index for abandoned and
-/// shortens it while this lives.
+/// A -shm opened through the mount.
 pub(crate) struct SharedIndex {
     pub(crate) file: Arc<File>,
     pub(crate) index: WalIndex,
@@ -34,34 +33,38 @@ pub(crate) struct SharedIndex {
 }
 
 impl SharedIndex {
-    /// Joins the index of a database; creates the -shm if it is not there. Whoever is the first one finds an index
-    /// that nobody watches over, maybe of before a crash of the machine, and begins a new one.
+    /// Joins the index of a database as a connection does; creates the -shm if it is not there. Holds the DMS byte shared:
+    /// nobody takes the index for abandoned and shortens it while this lives. (An index of before a crash of the machine
+    /// is not found here: a start removes it. So whoever is the first one need not begin a new one.)
     pub(crate) fn join(env: &Env, db: &DbName, dir: &DatabaseDir) -> Result<SharedIndex, Error> {
         let name = dir.file(FileKind::Shm);
         let file = env.open_live(db, dir, FileKind::Shm, OpenHow::Create)?;
-        if locks::try_lock(&file, lock::WAL_DMS, LockKind::Exclusive).during("lock", &name)? {
-            file.set_len(0).during("empty", &name)?;
-        }
-        SharedIndex::with_file(file, db, dir)
+        // Who is the first one has it exclusively for a moment.
+        take(&file, lock::WAL_DMS, LockKind::Shared, "DMS", db)?;
+        SharedIndex::with_file(file, &name, db, dir)
     }
 
-    /// Joins the index that an application has opened. Never alone with the DMS byte: an application that opens the
-    /// index at that moment would take it for busy.
+    /// Joins the index that an application has opened, without a lock. Newer versions of SQLite ask who else has the DMS
+    /// byte, and do not let a connection leave WAL mode, or become exclusive, while somebody has. The file can become
+    /// shorter then: whoever has this must let go of it first, see `Database::truncate`.
     pub(crate) fn join_others(
         env: &Env,
         db: &DbName,
         dir: &DatabaseDir,
     ) -> Result<SharedIndex, Error> {
+        let name = dir.file(FileKind::Shm);
         let file = env.open_live(db, dir, FileKind::Shm, OpenHow::Existing)?;
-        SharedIndex::with_file(file, db, dir)
+        SharedIndex::with_file(file, &name, db, dir)
     }
 
-    fn with_file(file: File, db: &DbName, dir: &DatabaseDir) -> Result<SharedIndex, Error> {
-        let name = dir.file(FileKind::Shm);
-        // A downgrade, if we were the first; else we wait for the first one to be done.
-        take(&file, lock::WAL_DMS, LockKind::Shared, "DMS", db)?;
-        let mapped = file.try_clone().during("duplicate", &name)?;
-        let index = WalIndex::open(mapped, Access::ReadWrite).during("map", &name)?;
+    fn with_file(
+        file: File,
+        name: &Path,
+        db: &DbName,
+        dir: &DatabaseDir,
+    ) -> Result<SharedIndex, Error> {
+        let mapped = file.try_clone().during("duplicate", name)?;
+        let index = WalIndex::open(mapped, Access::ReadWrite).during("map", name)?;
         Ok(SharedIndex {
             file: Arc::new(file),
             index,
