@@ -96,13 +96,16 @@ pub(crate) fn unreplicated_count(env: &Env) -> Result<u64, Error> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(error).during("list", &aside),
     };
-    let mark = format!("-{UNREPLICATED}-");
     let mut count = 0;
     for entry in entries {
-        let name = entry.during("list", &aside)?.file_name();
-        count += u64::from(name.to_string_lossy().contains(&mark));
+        count += u64::from(is_unreplicated(&entry.during("list", &aside)?.file_name()));
     }
     Ok(count)
+}
+
+fn is_unreplicated(directory: &std::ffi::OsStr) -> bool {
+    let mark = format!("-{UNREPLICATED}-");
+    directory.to_string_lossy().contains(&mark)
 }
 
 /// Removes what was put aside longer ago than `keep`.
@@ -115,6 +118,10 @@ pub(crate) fn reap(env: &Env, keep: std::time::Duration) -> Result<(), Error> {
     };
     for entry in entries {
         let entry = entry.during("list", &aside)?;
+        if is_unreplicated(&entry.file_name()) {
+            // For an operator to decide: it is nowhere else.
+            continue;
+        }
         let modified = entry
             .metadata()
             .and_then(|meta| meta.modified())
