@@ -9,16 +9,25 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{Pid, getppid};
 
 /// What the node says before it ends in order.
 pub(super) const DONE: &[u8] = b"\0";
 
 /// Where the kernel lists the FUSE connections.
 const CONNECTIONS: &str = "/sys/fs/fuse/connections";
+
+/// How often to look whether the node is ending. The last of its threads to end gives back its memory, and with it
+/// mappings of files in its own mount: the kernel waits there for what is still to be written, before any signal is sent
+/// or pipe closed.
+const LOOK_EVERY_MS: u16 = 500;
+
+/// Of the flags of a process, which `/proc/PID/stat` shows: it is ending.
+const PF_EXITING: u32 = 4;
 
 /// Which mount to guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,13 +65,16 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     ends.thread_block()?;
     let signals = SignalFd::with_flags(&ends, SfdFlags::SFD_CLOEXEC)?;
     let mut input = Vec::new();
+    let node = getppid();
     loop {
         let stdin = io::stdin();
         let mut fds = [
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(stdin.as_fd(), PollFlags::POLLIN),
         ];
-        poll(&mut fds, PollTimeout::NONE)?;
+        if poll(&mut fds, LOOK_EVERY_MS)? == 0 && is_ending(node) {
+            return Ok(end(&input));
+        }
         let ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
         let (signalled, spoken) = (ready(&fds[0]), ready(&fds[1]));
         if signalled
@@ -83,6 +95,16 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
             }
         }
     }
+}
+
+/// Whether a process is on its way out, or gone.
+fn is_ending(process: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // The name of the program, in parentheses, may hold anything.
+    let flags = stat
+        .rsplit_once(')')
+        .and_then(|(_, fields)| fields.split_whitespace().nth(6)?.parse::<u32>().ok());
+    flags.is_none_or(|flags| flags & PF_EXITING != 0)
 }
 
 /// An empty order is the last one.
@@ -151,6 +173,22 @@ fn abort(order: &Order) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_runs_is_not_ending_and_a_zombie_is() {
+        assert!(!is_ending(nix::unistd::getpid()));
+        let mut child = std::process::Command::new("true")
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("true runs");
+        // Its end of the pipe is closed while it ends; it is a zombie until we wait for it.
+        let mut output = child.stdout.take().expect("a pipe");
+        output.read_to_end(&mut Vec::new()).expect("read a pipe");
+        let pid = Pid::from_raw(child.id().cast_signed());
+        assert!(is_ending(pid));
+        child.wait().expect("our child");
+        assert!(is_ending(pid), "nobody there");
+    }
 
     #[test]
     fn an_order_survives_the_pipe() {
