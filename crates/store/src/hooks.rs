@@ -272,11 +272,10 @@ impl Database {
             }
             // An application begins a new index, and we have the old one mapped.
             FileKind::Shm => self.strand.post(move |core| {
-                let captured = core
-                    .capture(Occasion::End)
-                    .map_err(|_| Refusal::CaptureFailed);
+                // What is in the log stays there: a capture that fails now is tried again.
+                let _ = core.capture(Occasion::End);
                 core.leave();
-                done(captured.and_then(|()| resize()));
+                done(resize());
             }),
         }
     }
