@@ -111,7 +111,11 @@ impl Hold {
                 &shared.name,
                 &shared.dir,
             )?)),
-            Mode::Rollback => Hold::Exclusive(lock_exclusive(shared)?),
+            Mode::Rollback => {
+                let database = lock_exclusive(shared)?;
+                db.roll_back_hot(&database)?;
+                Hold::Exclusive(database)
+            }
             Mode::Empty | Mode::NotSqlite => Hold::Nothing,
         })
     }

@@ -145,15 +145,8 @@ impl Database {
     }
 
     fn piece(&self, first: u32, at_most: u32) -> Result<Option<Piece>, Error> {
-        let shared = &self.shared;
-        // Not on the strand: see `Database::snapshot`.
-        let _own = shared.env.own.enter();
-        let locked = Locked::take(
-            &shared.env,
-            &shared.name,
-            &shared.dir,
-            shared.is_written_with_log(),
-        )?;
+        let _own = self.shared.env.own.enter();
+        let locked = self.lock_as_reader()?;
         self.call(move |core| core.piece(locked, first, at_most))?
     }
 

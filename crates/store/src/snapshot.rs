@@ -34,12 +34,7 @@ impl Database {
         }
         // The locks are taken here and not on the strand: a writer who holds them may be waiting for the strand.
         let _own = shared.env.own.enter();
-        let locked = Locked::take(
-            &shared.env,
-            &shared.name,
-            &shared.dir,
-            shared.is_written_with_log(),
-        )?;
+        let locked = self.lock_as_reader()?;
         self.call(move |core| core.snapshot(locked))?
     }
 }

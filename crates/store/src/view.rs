@@ -44,11 +44,16 @@ struct Log {
 ///
 /// To be taken where nobody waits for the strand of the database: who holds one of them may be waiting for it.
 pub(crate) struct Locked {
-    _database: File,
+    database: File,
     shm: Option<SharedIndex>,
 }
 
 impl Locked {
+    /// The handle that holds SHARED.
+    pub(crate) fn database(&self) -> &File {
+        &self.database
+    }
+
     /// Takes SHARED on the database and, in WAL mode, joins the wal-index, which is valid then.
     pub(crate) fn take(
         env: &Env,
@@ -59,14 +64,14 @@ impl Locked {
         let database = open_database_shared(env, db, dir)?;
         if !wal {
             return Ok(Locked {
-                _database: database,
+                database,
                 shm: None,
             });
         }
         let mut shm = SharedIndex::join(env, db, dir)?;
         make_valid(&mut shm)?;
         Ok(Locked {
-            _database: database,
+            database,
             shm: Some(shm),
         })
     }

@@ -6,6 +6,7 @@
 mod dev;
 mod disk;
 mod drop;
+mod hot_journal;
 mod import;
 mod import_refused;
 mod journal;

@@ -154,6 +154,13 @@ impl Core {
         dirty.generation()
     }
 
+    /// After a hot journal was played back, and before it is removed.
+    pub(super) fn capture_rolled_back(&mut self) -> Result<(), Error> {
+        let result = self.capture_commit();
+        self.latch(LatchKind::Capture, &result);
+        result.map(|_| ())
+    }
+
     pub(super) fn publish_change(&mut self, change: Change) -> Result<(), Error> {
         if let Some(transaction) = change.transaction {
             if self.page_size.is_some() && self.page_size != change.page_size {

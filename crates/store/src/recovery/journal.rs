@@ -54,7 +54,10 @@ pub(super) fn play_back(dir: &DatabaseDir, name: &DbName) -> Result<Played, Erro
 
 /// A journal that names a super-journal is committed once that is gone. It is in the mount if the transaction's main
 /// database is, and else where its name says.
-fn is_committed<F: std::io::Read + std::io::Seek>(journal: &Journal<F>, dir: &DatabaseDir) -> bool {
+pub(crate) fn is_committed<F: std::io::Read + std::io::Seek>(
+    journal: &Journal<F>,
+    dir: &DatabaseDir,
+) -> bool {
     let Some(name) = journal.super_journal_name() else {
         return false;
     };
@@ -80,14 +83,25 @@ fn restore(
     initial_page_count: u32,
 ) -> Result<(), Error> {
     let path = dir.file(FileKind::Database);
-    let journal_path = dir.file(FileKind::Journal);
-    let Some(page_size) = journal.header().map(|header| header.page_size) else {
-        return Ok(());
-    };
     let database = File::options()
         .write(true)
         .open(&path)
         .during("open", &path)?;
+    restore_into(journal, &database, dir, initial_page_count)
+}
+
+/// Writes the old content of the pages back, and makes that durable.
+pub(crate) fn restore_into(
+    journal: &mut Journal<std::io::BufReader<File>>,
+    database: &File,
+    dir: &DatabaseDir,
+    initial_page_count: u32,
+) -> Result<(), Error> {
+    let path = dir.file(FileKind::Database);
+    let journal_path = dir.file(FileKind::Journal);
+    let Some(page_size) = journal.header().map(|header| header.page_size) else {
+        return Ok(());
+    };
     database
         .set_len(u64::from(initial_page_count) * u64::from(page_size.get()))
         .during("resize", &path)?;

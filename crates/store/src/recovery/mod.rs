@@ -6,7 +6,7 @@
 //! saved one if it is of exactly this file, else computed by reading the file. Then the log: does it end where the
 //! content is?
 
-mod journal;
+pub(crate) mod journal;
 mod replay;
 mod settle;
 mod wal;

@@ -1,0 +1,82 @@
+//! The journal of an application that died within a transaction. SQLite's next reader plays it back; whoever reads the
+//! database as a reader does, here, has to do the same.
+
+use std::fs::File;
+use std::sync::atomic::Ordering;
+
+use sqlite::journal::{Journal, JournalState};
+use sqlite::lock;
+
+use crate::apply::rollback::lock_exclusive;
+use crate::core::Core;
+use crate::database::Database;
+use crate::error::{Error, IoContext};
+use crate::locks::{self, LockKind};
+use crate::name::FileKind;
+use crate::recovery::journal as playback;
+use crate::shared_index::open_existing;
+use crate::view::Locked;
+
+impl Database {
+    /// Takes the locks of a reader. Not on the strand: who holds one of them may be waiting for the strand.
+    pub(crate) fn lock_as_reader(&self) -> Result<Locked, Error> {
+        let shared = &self.shared;
+        loop {
+            let wal = shared.is_written_with_log();
+            let locked = Locked::take(&shared.env, &shared.name, &shared.dir, wal)?;
+            if wal || !shared.env.is_primary() || !self.has_hot_journal(&locked)? {
+                return Ok(locked);
+            }
+            drop(locked);
+            let exclusive = lock_exclusive(shared)?;
+            self.roll_back_hot(&exclusive)?;
+        }
+    }
+
+    /// `hasHotJournal`: a valid journal, and nobody who could be writing it.
+    fn has_hot_journal(&self, locked: &Locked) -> Result<bool, Error> {
+        let path = self.shared.dir.file(FileKind::Database);
+        let writer =
+            locks::is_held_by_another(locked.database(), lock::RESERVED, LockKind::Exclusive)
+                .during("look at the locks of", &path)?;
+        Ok(!writer && self.open_journal()?.is_some())
+    }
+
+    fn open_journal(&self) -> Result<Option<Journal<std::io::BufReader<File>>>, Error> {
+        let path = self.shared.dir.file(FileKind::Journal);
+        let Some(file) = open_existing(&path)? else {
+            return Ok(None);
+        };
+        let journal =
+            Journal::open(std::io::BufReader::new(file)).map_err(|source| Error::Sqlite {
+                what: path.display().to_string(),
+                source,
+            })?;
+        Ok((journal.state() == JournalState::Valid).then_some(journal))
+    }
+
+    /// Plays the journal back, if there is a valid one; EXCLUSIVE is held on `database`, so that it is nobody's.
+    pub(crate) fn roll_back_hot(&self, database: &File) -> Result<(), Error> {
+        let shared = &self.shared;
+        let Some(mut journal) = self.open_journal()? else {
+            return Ok(());
+        };
+        if !playback::is_committed(&journal, &shared.dir) {
+            tracing::info!(database = %shared.name, "rolling back the transaction of an application that died");
+            let initial = journal
+                .header()
+                .map_or(0, |header| header.initial_page_count);
+            playback::restore_into(&mut journal, database, &shared.dir, initial)?;
+        }
+        // Free pages that the transaction used again are in no journal: they may differ now.
+        self.call(Core::capture_rolled_back)??;
+        let path = shared.dir.file(FileKind::Journal);
+        // Not on the strand: it takes the directory, whose holder may be waiting for the strand.
+        let mount = shared.env.mount()?;
+        mount
+            .unlink(&shared.name, FileKind::Journal)
+            .during("remove", &path)?;
+        shared.journal_active.store(false, Ordering::Release);
+        Ok(())
+    }
+}
