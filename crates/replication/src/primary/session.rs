@@ -11,7 +11,8 @@ use tonic::{Status, Streaming};
 use super::feed::Feed;
 use super::replicas::Link;
 use super::signals::Signals;
-use super::{Service, greeting, message, tail};
+use super::tail::Taking;
+use super::{Service, greeting, message};
 use crate::error::{Error, Violation};
 use crate::proto::{self, PrimaryMessage, ReplicaMessage, primary_message, replica_message};
 use crate::wire::{position, printable};
@@ -87,10 +88,17 @@ async fn run(service: &Service, stream: &mut Stream) -> Result<(), Error> {
     if stream.outbox.send(Ok(hello)).await.is_err() {
         return Ok(());
     }
+    let mut taking = Taking {
+        config: &service.config,
+        outbox: &stream.outbox,
+        incoming: &mut stream.incoming,
+        others: Vec::new(),
+    };
     tokio::select! {
         () = service.cancel.cancelled() => return Err(stopping()),
-        taken = tail::take(&service.config.tails, store, &greeting, &stream.outbox, &mut stream.incoming) => taken?,
+        taken = taking.take(store, &greeting) => taken?,
     }
+    let others = taking.others;
     let mut feed = Feed::new(store, link, Arc::clone(&signals), greeting.filter.clone());
     feed.join(&greeting);
     let mut session = Session {
@@ -99,6 +107,9 @@ async fn run(service: &Service, stream: &mut Stream) -> Result<(), Error> {
         feed,
         silent_beats: 0,
     };
+    for message in others {
+        session.receive(message)?;
+    }
     session.run(stream).await
 }
 

@@ -11,11 +11,11 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
 
-use super::greeting::{self, Greeting};
-use super::message;
+use super::greeting::Greeting;
+use super::{ServerConfig, message};
 use crate::error::{Error, Violation};
 use crate::proto::{self, PrimaryMessage, ReplicaMessage, primary_message, replica_message};
-use crate::wire::{CHUNK_MAX, to_position};
+use crate::wire::{CHUNK_MAX, DATABASES_MAX, to_position};
 
 /// A replica that says nothing for so long is gone.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -71,88 +71,136 @@ impl TailWindow {
     }
 }
 
-/// Takes from a replica what it has more of. The hello has been sent.
-pub(super) async fn take(
-    window: &TailWindow,
-    store: &Store,
-    greeting: &Greeting,
-    outbox: &mpsc::Sender<Result<PrimaryMessage, Status>>,
-    incoming: &mut Streaming<ReplicaMessage>,
-) -> Result<(), Error> {
-    if !window.is_open() {
-        return Ok(());
-    }
-    for theirs in &greeting.databases {
-        let Some(ours) = store.database(&theirs.name) else {
-            continue;
-        };
-        let same = ours.incarnation() == theirs.incarnation;
-        if !same || theirs.busy || theirs.pos.txid <= ours.pos().txid {
-            continue;
-        }
-        let pull = primary_message::Message::Pull(proto::Pull {
-            database: theirs.name.to_string(),
-            position: to_position(ours.pos()),
-        });
-        if outbox.send(Ok(message(pull))).await.is_err() {
-            return Err(Error::Closed);
-        }
-        receive(window, ours, incoming).await?;
-    }
-    window.came(greeting.peer.node_id);
-    Ok(())
+/// One replica, while tails are taken from it.
+pub(super) struct Taking<'a> {
+    pub(super) config: &'a ServerConfig,
+    pub(super) outbox: &'a mpsc::Sender<Result<PrimaryMessage, Status>>,
+    pub(super) incoming: &'a mut Streaming<ReplicaMessage>,
+    /// What else came meanwhile, for the session.
+    pub(super) others: Vec<ReplicaMessage>,
 }
 
-/// The files of one database. One that cannot be taken in is the end of it: what follows does not fit either.
-async fn receive(
-    window: &TailWindow,
-    database: Arc<Database>,
-    incoming: &mut Streaming<ReplicaMessage>,
-) -> Result<(), Error> {
-    let before = database.pos();
-    let mut collecting: Option<Incoming> = None;
-    let mut usable = true;
-    loop {
-        let received = timeout(SILENCE, incoming.message())
-            .await
-            .unwrap_or(Err(Status::deadline_exceeded("silence")))?
-            .ok_or(Error::Closed)?;
-        let tail = match received.message.ok_or(Violation::Empty)? {
-            replica_message::Message::Tail(tail) => tail,
-            other => return Err(greeting::unexpected(&other).into()),
-        };
-        if tail.data.len() > CHUNK_MAX || tail.database != database.name().as_str() {
-            return Err(Violation::Unexpected("a tail that was not asked for").into());
+impl Taking<'_> {
+    /// Takes what the replica has more of. The hello has been sent.
+    pub(super) async fn take(&mut self, store: &Store, greeting: &Greeting) -> Result<(), Error> {
+        let window = &self.config.tails;
+        if !window.is_open() {
+            return Ok(());
         }
-        if tail.end {
-            break;
+        for theirs in &greeting.databases {
+            let Some(ours) = store.database(&theirs.name) else {
+                continue;
+            };
+            let same = ours.incarnation() == theirs.incarnation;
+            if !same || theirs.busy || theirs.pos.txid <= ours.pos().txid {
+                continue;
+            }
+            self.say(primary_message::Message::Pull(proto::Pull {
+                database: theirs.name.to_string(),
+                position: to_position(ours.pos()),
+            }))
+            .await?;
+            self.receive(ours).await?;
         }
-        if !usable {
-            continue;
+        window.came(greeting.peer.node_id);
+        Ok(())
+    }
+
+    async fn say(&self, say: primary_message::Message) -> Result<(), Error> {
+        let sent = self.outbox.send(Ok(message(say))).await;
+        sent.map_err(|_| Error::Closed)
+    }
+
+    /// The next message. Shows the replica meanwhile that this node is alive.
+    async fn next(&mut self) -> Result<ReplicaMessage, Error> {
+        let mut silent = Duration::ZERO;
+        loop {
+            if let Ok(received) = timeout(self.config.pace(), self.incoming.message()).await {
+                return received?.ok_or(Error::Closed);
+            }
+            silent += self.config.pace();
+            if silent > SILENCE {
+                return Err(Error::Silent(SILENCE));
+            }
+            // A page of a heartbeat that goes on: it says nothing of the positions.
+            self.say(primary_message::Message::Heartbeat(proto::Heartbeat {
+                more_databases: true,
+                ..Default::default()
+            }))
+            .await?;
         }
-        let mut file = collecting.take().unwrap_or_else(|| database.incoming());
-        file.write(&tail.data)?;
-        if !tail.last {
-            collecting = Some(file);
-            continue;
+    }
+
+    /// The next message of the tail of `database`; others are put aside.
+    async fn next_tail(&mut self, database: &Database) -> Result<proto::Tail, Error> {
+        loop {
+            let received = self.next().await?;
+            match received.message {
+                Some(replica_message::Message::Tail(tail)) => {
+                    let asked_for = tail.database == database.name().as_str();
+                    if tail.data.len() > CHUNK_MAX || !asked_for {
+                        return Err(Violation::Unexpected("a tail that was not asked for").into());
+                    }
+                    return Ok(tail);
+                }
+                // Of databases that the replica was busy with when it came.
+                Some(_) if self.others.len() < DATABASES_MAX => self.others.push(received),
+                Some(_) => {
+                    return Err(Violation::TooMany {
+                        what: "messages within a tail",
+                        max: DATABASES_MAX,
+                    }
+                    .into());
+                }
+                None => return Err(Violation::Empty.into()),
+            }
         }
+    }
+
+    /// The files of one database. One that cannot be taken in is the end of it: what follows does not fit either.
+    async fn receive(&mut self, database: Arc<Database>) -> Result<(), Error> {
+        let before = database.pos();
+        let mut collecting: Option<Incoming> = None;
+        let mut usable = true;
+        loop {
+            let tail = self.next_tail(&database).await?;
+            if tail.end {
+                break;
+            }
+            if !usable {
+                continue;
+            }
+            let mut file = collecting.take().unwrap_or_else(|| database.incoming());
+            file.write(&tail.data)?;
+            if tail.last {
+                usable = self.take_in(&database, file).await;
+            } else {
+                collecting = Some(file);
+            }
+        }
+        let now = database.pos();
+        if now == before {
+            tracing::warn!(database = %database.name(), pos = %now, "a replica is ahead, on another history");
+        } else {
+            tracing::info!(database = %database.name(), from = %before, to = %now, "took from a replica what was lost here");
+        }
+        Ok(())
+    }
+
+    async fn take_in(&self, database: &Arc<Database>, file: Incoming) -> bool {
+        let window = &self.config.tails;
         let _taking = window.0.taking.read().await;
         if !window.is_open() {
-            usable = false;
-            continue;
+            return false;
         }
-        let db = Arc::clone(&database);
-        let taken = spawn_blocking(move || db.take_tail(file)).await;
-        if let Ok(Err(error)) = taken {
-            tracing::error!(database = %database.name(), "what a replica has more of is not usable: {}", error.chain());
-            usable = false;
+        let db = Arc::clone(database);
+        match spawn_blocking(move || db.take_tail(file)).await {
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) => {
+                tracing::error!(database = %database.name(), "what a replica has more of is not usable: {}", error.chain());
+                false
+            }
+            Err(_) => false,
         }
     }
-    let now = database.pos();
-    if now == before {
-        tracing::warn!(database = %database.name(), pos = %now, "a replica is ahead, on another history");
-    } else {
-        tracing::info!(database = %database.name(), from = %before, to = %now, "took from a replica what was lost here");
-    }
-    Ok(())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use store::{ClusterId, DbName, Store};
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +56,35 @@ struct Accepted {
     beat_databases: usize,
     /// Databases that were asked for because of a damaged page.
     asked: HashSet<DbName>,
+    /// The answer to the last pull.
+    answering: Option<JoinHandle<()>>,
+    pulls: usize,
+}
+
+impl Accepted {
+    /// Answers a pull, after those before it.
+    fn answer(&mut self, store: &Arc<Store>, pull: proto::Pull) -> Result<(), Violation> {
+        self.pulls += 1;
+        if self.pulls > DATABASES_MAX {
+            return Err(Violation::TooMany {
+                what: "pulls",
+                max: DATABASES_MAX,
+            });
+        }
+        let (store, link) = (Arc::clone(store), Arc::clone(&self.link));
+        let before = self.answering.take();
+        self.answering = Some(tokio::spawn(async move {
+            if let Some(before) = before {
+                // It has said itself what went wrong.
+                let _ = before.await;
+            }
+            let answer = move || super::tail::answer(&store, &link, &pull);
+            if let Ok(Err(violation)) = spawn_blocking(answer).await {
+                tracing::warn!(%violation, "the primary asks for what there cannot be");
+            }
+        }));
+        Ok(())
+    }
 }
 
 impl<'a> Connection<'a> {
@@ -121,6 +150,8 @@ impl<'a> Connection<'a> {
             inbound,
             beat_databases: 0,
             asked: HashSet::new(),
+            answering: None,
+            pulls: 0,
         };
         let heartbeats = Duration::from_millis(u64::from(peer.heartbeat_ms)).saturating_mul(3);
         self.receive(&mut stream, silence.max(heartbeats.min(SILENCE_MAX)))
@@ -274,13 +305,7 @@ impl<'a> Connection<'a> {
                 self.ask_for_damaged(&mut stream.asked);
             }
             Message::Pull(pull) => {
-                let (store, link) = (Arc::clone(&self.follower.store), Arc::clone(&stream.link));
-                // In the order in which they are asked for: the primary waits for each answer.
-                spawn_blocking(move || {
-                    if let Err(violation) = super::tail::answer(&store, &link, &pull) {
-                        tracing::warn!(%violation, "the primary asks for what there cannot be");
-                    }
-                });
+                stream.answer(&self.follower.store, pull)?;
             }
             Message::Refusal(refusal) => return Err(refused(refusal)),
             Message::Hello(_) => return Err(Violation::Unexpected("hello").into()),

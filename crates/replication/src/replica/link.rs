@@ -12,6 +12,10 @@ use tokio_util::sync::CancellationToken;
 use super::clock::Clock;
 use crate::proto::{ReplicaMessage, replica_message::Message};
 
+/// More than this, over one connection, is not a tail: the primary gets nothing more then, and what only this node has
+/// goes aside.
+const TAILS_MAX: u64 = 256 * 1024 * 1024;
+
 /// The connection, as the lanes see it.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -20,6 +24,8 @@ pub(crate) struct Link {
     clock: Mutex<Clock>,
     ended: CancellationToken,
     runtime: Handle,
+    /// Bytes of tails that may still be sent: they wait in memory.
+    tails: Mutex<u64>,
 }
 
 impl Link {
@@ -33,6 +39,7 @@ impl Link {
             clock: Mutex::default(),
             ended,
             runtime: Handle::current(),
+            tails: Mutex::new(TAILS_MAX),
         })
     }
 
@@ -41,6 +48,14 @@ impl Link {
         let _ = self.outgoing.send(ReplicaMessage {
             message: Some(message),
         });
+    }
+
+    /// Takes bytes from what tails may have in all. `false` if there are not so many left.
+    pub(crate) fn take_for_tail(&self, bytes: u64) -> bool {
+        let mut left = self.tails.lock();
+        let after = left.checked_sub(bytes);
+        *left = after.unwrap_or(*left);
+        after.is_some()
     }
 
     /// Tells the clock of an applied transaction.

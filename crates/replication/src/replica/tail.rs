@@ -10,13 +10,10 @@ use crate::error::Violation;
 use crate::proto::{self, replica_message::Message};
 use crate::wire::{CHUNK_MAX, position};
 
-/// More than this is not a tail: the primary gets nothing then, and this node's part goes aside.
-const TAIL_MAX: u64 = 256 * 1024 * 1024;
-
 /// Answers a Pull. Reads files: not for an async thread.
 pub(crate) fn answer(store: &Store, link: &Link, pull: &proto::Pull) -> Result<(), Violation> {
     let name = DbName::new(&pull.database)?;
-    for file in tail(store, &name, position(pull.position)) {
+    for file in tail(store, link, &name, position(pull.position)) {
         if let Err(error) = send(link, &name, &file) {
             tracing::warn!(database = %name, %error, "cannot send the primary what it lost");
             break;
@@ -31,16 +28,14 @@ pub(crate) fn answer(store: &Store, link: &Link, pull: &proto::Pull) -> Result<(
 }
 
 /// The files that lead from `pos` to where the database is; none if they do not.
-fn tail(store: &Store, name: &DbName, mut pos: Pos) -> Vec<LtxFile> {
+fn tail(store: &Store, link: &Link, name: &DbName, mut pos: Pos) -> Vec<LtxFile> {
     let mut files = Vec::new();
-    let mut size = 0;
     let Some(database) = store.database(name) else {
         return files;
     };
     loop {
         match database.next_after(pos) {
-            NextLtx::File(file) if size + file.size <= TAIL_MAX => {
-                size += file.size;
+            NextLtx::File(file) if link.take_for_tail(file.size) => {
                 pos = file.post_pos();
                 files.push(file);
             }
