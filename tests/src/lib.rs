@@ -13,6 +13,7 @@
 
 mod agreement;
 mod api;
+mod application;
 mod binary;
 mod cluster;
 mod export;
@@ -38,6 +39,7 @@ pub mod ledger;
 
 pub use agreement::{assert_agreement, await_same_position};
 pub use api::{Api, Database, Info, Refusal};
+pub use application::{Answer, Service, Web, run_to_end};
 pub use binary::{client_binary, litefs_binary, profile_directory};
 pub use cluster::Cluster;
 pub use export::{digest, integrity};
@@ -49,7 +51,7 @@ pub use node::Node;
 pub use plain::PlainDirectory;
 pub use pos::Pos;
 pub use process::{Ended, processes_tagged, wait_for};
-pub use requirement::{fuse_available, program_available};
+pub use requirement::{fuse_available, program_answers, program_available, python_packages};
 pub use settings::Settings;
 pub use stage::Stage;
 pub use tmpfs::Tmpfs;

@@ -1,8 +1,11 @@
 //! What a test needs of the machine. In CI a missing requirement is a failure; elsewhere the test says so and returns.
 
 use std::fs::OpenOptions;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use crate::binary::profile_directory;
 
 /// Whether real mounts are possible here: /dev/fuse can be opened and we are root.
 ///
@@ -28,14 +31,50 @@ pub fn fuse_available() -> bool {
 /// # Panics
 /// In CI (environment variable `CI`), if it cannot.
 pub fn program_available(program: &str) -> bool {
+    program_answers(program, "--version")
+}
+
+/// As [`program_available`], for a program that says its version when asked by `argument`.
+///
+/// # Panics
+/// In CI (environment variable `CI`), if it cannot be run.
+pub fn program_answers(program: &str, argument: &str) -> bool {
     let found = Command::new(program)
-        .arg("--version")
+        .arg(argument)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success());
     met((!found).then(|| format!("{program} is not installed")))
+}
+
+/// The directory with the programs of the packages in `requirements.txt`; made by `tests/venv` where it is missing.
+///
+/// # Panics
+/// In CI (environment variable `CI`), if they cannot be installed.
+pub fn python_packages() -> Option<&'static Path> {
+    static MADE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let made = MADE.get_or_init(|| {
+        let profile = profile_directory();
+        let target = profile.parent().expect("a profile is in a target directory");
+        make_venv(&target.join("venv"))
+    });
+    met(made.as_ref().err().cloned()).then(|| made.as_deref().expect("the requirement is met"))
+}
+
+fn make_venv(directory: &Path) -> Result<PathBuf, String> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/venv");
+    let output = Command::new(script)
+        .arg(directory)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("{script}: {error}"))?;
+    if output.status.success() {
+        return Ok(directory.join("bin"));
+    }
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{script}: {}", complaint.trim_end()))
 }
 
 /// Deals with a requirement that is not met for `reason`.

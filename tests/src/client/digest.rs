@@ -34,7 +34,14 @@ fn content(connection: &Connection) -> rusqlite::Result<u64> {
 }
 
 fn rows(connection: &Connection, table: &str, hasher: &mut DefaultHasher) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare(&format!("SELECT * FROM \"{table}\" ORDER BY rowid"))?;
+    let without_rowid: bool = connection.query_row(
+        "SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = ?",
+        [table],
+        |row| row.get(0),
+    )?;
+    // Such a table is read in the order of its key.
+    let order = if without_rowid { "" } else { "ORDER BY rowid" };
+    let mut statement = connection.prepare(&format!("SELECT * FROM \"{table}\" {order}"))?;
     let columns = statement.column_count();
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {

@@ -5,6 +5,7 @@
 
 mod dev;
 mod disk;
+mod django;
 mod drop;
 mod hot_journal;
 mod import;
