@@ -57,7 +57,9 @@ pub fn python_packages() -> Option<&'static Path> {
     static MADE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let made = MADE.get_or_init(|| {
         let profile = profile_directory();
-        let target = profile.parent().expect("a profile is in a target directory");
+        let target = profile
+            .parent()
+            .expect("a profile is in a target directory");
         make_venv(&target.join("venv"))
     });
     met(made.as_ref().err().cloned()).then(|| made.as_deref().expect("the requirement is met"))

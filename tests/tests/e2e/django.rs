@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(150);
 const DATABASE: &str = "db.sqlite3";
 /// Clients that write at the same time, each an author with entries of its own.
 const AUTHORS: u64 = 4;
-const ENTRIES: u64 = 30;
+const ENTRIES: u64 = 20;
 /// The new field of the second migration.
 const MOOD: &str =
     "    mood = models.CharField(max_length=20, db_default=\"calm\", db_index=True)\n";
@@ -85,9 +85,7 @@ impl<'a> Project<'a> {
     }
 
     fn append(&self, path: &str, text: &str) {
-        let file = File::options()
-            .append(true)
-            .open(self.directory.join(path));
+        let file = File::options().append(true).open(self.directory.join(path));
         file.and_then(|mut file| file.write_all(text.as_bytes()))
             .expect("the project is ours");
     }

@@ -7,6 +7,7 @@ mod dev;
 mod disk;
 mod django;
 mod drop;
+mod fossil;
 mod hot_journal;
 mod import;
 mod import_refused;
