@@ -30,7 +30,11 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ),
 ];
 /// The packages around the product may not link it: they know it from outside. The benchmarks use the harness.
-const AROUND: [(&str, &[&str]); 2] = [("litefs-tests", &[]), ("litefs-benches", &["litefs-tests"])];
+const AROUND: [(&str, &[&str]); 3] = [
+    ("litefs-tests", &[]),
+    ("litefs-mutation", &[]),
+    ("litefs-benches", &["litefs-tests"]),
+];
 /// Crates that have no runtime and no network.
 const SYNCHRONOUS: [&str; 3] = ["litefs-ltx", "litefs-sqlite", "litefs-store"];
 /// Lines of a file at which it must have been split.

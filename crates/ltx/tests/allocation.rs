@@ -1,80 +1,15 @@
 //! How much memory reading and writing take, whatever a file says of itself.
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
-    hint::black_box,
-    io::Cursor,
-};
+use std::{hint::black_box, io::Cursor};
 
 use ltx::{
     Checksum, Header, IndexedReader, PageSize, Pgno, Reader, TxId, Writer, compact, read_ends,
     verify,
 };
-
-/// The system's allocator, which counts what each thread asks for.
-struct Counting;
-
-#[derive(Clone, Copy, Default)]
-struct Count {
-    allocations: usize,
-    live: isize,
-    peak: isize,
-}
-
-thread_local! {
-    static COUNT: Cell<Count> = const { Cell::new(Count { allocations: 0, live: 0, peak: 0 }) };
-}
-
-fn count(bytes: isize) {
-    // The allocator also serves threads that are ending, when there is nothing left to count in.
-    let _ = COUNT.try_with(|cell| {
-        let mut count = cell.get();
-        count.allocations += usize::from(bytes > 0);
-        count.live += bytes;
-        count.peak = count.peak.max(count.live);
-        cell.set(count);
-    });
-}
-
-// SAFETY: every method passes its arguments on to `System` unchanged and returns what that returns; counting neither
-// allocates nor unwinds.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        // SAFETY: the caller keeps the contract of `alloc`, which is that of `System::alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        // SAFETY: `memory` came from `alloc` or `realloc` above with this layout, so from `System`.
-        unsafe { System.dealloc(memory, layout) }
-    }
-
-    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size as isize);
-        count(-(layout.size() as isize));
-        // SAFETY: `memory` came from `alloc` or `realloc` above with this layout, so from `System`.
-        unsafe { System.realloc(memory, layout, size) }
-    }
-}
+use mutation::{Counting, measure};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-/// Allocations of `f`, and the most bytes it held at once.
-fn measure<T>(f: impl FnOnce() -> T) -> (usize, usize, T) {
-    let before = COUNT.get();
-    COUNT.set(Count {
-        allocations: 0,
-        live: 0,
-        peak: 0,
-    });
-    let result = f();
-    let count = COUNT.replace(before);
-    (count.allocations, count.peak as usize, result)
-}
 
 fn header(page_size: u32, commit: u32) -> Header {
     Header {
@@ -125,11 +60,11 @@ fn a_page_costs_the_writer_no_allocation() {
             }
         };
         write(1..2000);
-        let (allocations, _, ()) = measure(|| write(2000..4000));
+        let (measured, ()) = measure(|| write(2000..4000));
         // The page index doubles at most once in between.
         assert!(
-            allocations <= 1,
-            "{allocations} allocations for 2000 pages of {} bytes",
+            measured.allocations <= 1,
+            "{measured:?} for 2000 pages of {} bytes",
             1 << bits
         );
     }
@@ -143,15 +78,15 @@ fn a_page_costs_the_reader_no_allocation() {
     for _ in 0..500 {
         reader.next_page(&mut page).unwrap();
     }
-    let (allocations, _, ()) = measure(|| while reader.next_page(&mut page).unwrap().is_some() {});
-    assert_eq!(allocations, 0);
+    let (measured, ()) = measure(|| while reader.next_page(&mut page).unwrap().is_some() {});
+    assert_eq!(measured.allocations, 0);
 }
 
 #[test]
 fn memory_to_verify_does_not_grow_with_the_file() {
     let mut peaks = [100, 20_000].map(|pages| {
         let bytes = file(512, pages);
-        measure(|| verify(&bytes[..]).unwrap()).1
+        measure(|| verify(&bytes[..]).unwrap()).0.peak
     });
     peaks.sort_unstable();
     assert!(peaks[1] < 64 * KIB, "{peaks:?}");
@@ -161,7 +96,7 @@ fn memory_to_verify_does_not_grow_with_the_file() {
 
 /// The most memory that reading these bytes in any way took. The output of a compaction is not kept.
 fn peak(bytes: &[u8]) -> usize {
-    let (_, peak, ()) = measure(|| {
+    let (measured, ()) = measure(|| {
         black_box(verify(bytes).is_ok());
         black_box(read_ends(&mut Cursor::new(bytes)).is_ok());
         black_box(compact(vec![bytes], std::io::sink()).is_ok());
@@ -173,7 +108,7 @@ fn peak(bytes: &[u8]) -> usize {
             }
         }
     });
-    peak
+    measured.peak
 }
 
 #[test]

@@ -1,22 +1,7 @@
 //! Reads any bytes from front to back, and through a compaction when they are a file.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use ltx::{Reader, compact, verify};
+#[path = "../bodies/reader.rs"]
+mod body;
 
-fuzz_target!(|data: &[u8]| {
-    if let Ok(mut reader) = Reader::new(data) {
-        let page_size = reader.header().page_size.bytes();
-        let mut page = Vec::new();
-        while let Ok(Some(_)) = reader.next_page(&mut page) {
-            assert_eq!(page.len(), page_size);
-        }
-        let _ = reader.finish();
-    }
-    if let Ok(ends) = verify(data) {
-        let mut output = Vec::new();
-        let (_, trailer) = compact(vec![data], &mut output).unwrap();
-        assert_eq!(trailer.post_apply_checksum, ends.1.post_apply_checksum);
-        verify(&output[..]).unwrap();
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| body::run(bytes));

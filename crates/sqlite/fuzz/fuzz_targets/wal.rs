@@ -1,31 +1,7 @@
 //! A -wal file of arbitrary bytes: what chains is what would be written again.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use sqlite::wal::{FrameChain, FrameHeader, Salts, WalChecksum, WalHeader};
+#[path = "../bodies/wal.rs"]
+mod body;
 
-fuzz_target!(|bytes: &[u8]| {
-    if let Ok(header) = WalHeader::parse(bytes) {
-        assert_eq!(header.encode(), bytes[..WalHeader::SIZE]);
-        follow(FrameChain::new(&header), &bytes[WalHeader::SIZE..]);
-    }
-    // Without the header's checksum in the way.
-    let page_size = ltx::PageSize::new(512).expect("a page size");
-    let chain = FrameChain::resume(page_size, Salts::default(), false, WalChecksum::ZERO, 0);
-    follow(chain, bytes);
-});
-
-fn follow(mut chain: FrameChain, mut bytes: &[u8]) {
-    while let Ok((frame, next)) = chain.next(bytes) {
-        let (this, rest) = bytes.split_at(chain.frame_size());
-        let mut again = Vec::new();
-        chain.append(
-            frame.pgno,
-            frame.commit,
-            &this[FrameHeader::SIZE..],
-            &mut again,
-        );
-        assert!(again == this && chain == next);
-        bytes = rest;
-    }
-}
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| body::run(bytes));
