@@ -22,6 +22,9 @@
 //! it what came; whether this node is the primary the store knows.
 
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hello;
 mod primary;
 pub mod proto;

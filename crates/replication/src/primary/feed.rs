@@ -10,11 +10,13 @@ use store::{Database, DbName, Incarnation, LtxFile, NextLtx, Store};
 use super::greeting::Greeting;
 use super::outbound::{Outbound, Turn};
 use super::replicas::{Entered, unix_ms};
+use super::requests::{self, Heard};
 use super::signals::{Pending, Signals};
 use super::source::{Item, Pulled, Source};
 use super::{message, pump};
+use crate::error::Error;
 use crate::hello::Filter;
-use crate::proto::{self, PrimaryMessage, primary_message::Message};
+use crate::proto::{self, PrimaryMessage, ReplicaMessage, primary_message::Message};
 use crate::wire::{PAGE_MAX, to_state};
 
 /// Files and snapshots that are read from disk for one replica at the same time.
@@ -63,6 +65,11 @@ impl Feed {
 
     pub(super) fn filter(&self) -> &Filter {
         &self.filter
+    }
+
+    /// Takes a message of the replica.
+    pub(super) fn receive(&mut self, received: ReplicaMessage) -> Result<Heard, Error> {
+        requests::receive(&mut self.outbound, &self.filter, received)
     }
 
     /// Sends a message before everything that is not sent yet.

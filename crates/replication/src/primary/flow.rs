@@ -59,6 +59,8 @@ pub(super) struct Flow {
     pub(super) phase: Phase,
     /// Whether it is in the queue of turns.
     pub(super) queued: bool,
+    /// Whether it is in the queue for a slot; perhaps it needs none any more.
+    pub(super) in_line: bool,
     /// How often in a row we could not read it.
     pub(super) failures: u32,
     /// Credit used and given back in this round.
@@ -74,6 +76,7 @@ impl Flow {
             pos,
             phase,
             queued: false,
+            in_line: false,
             failures: 0,
             sent: 0,
             consumed: 0,

@@ -82,37 +82,21 @@ async fn receive_hello(
     store: &Store,
     mut ours: Introduction,
 ) -> Result<Greeting, Error> {
-    let mut hello = match next(incoming).await? {
+    let hello = match next(incoming).await? {
         Message::Hello(hello) => hello,
         other => return Err(unexpected(&other).into()),
     };
     // First: a node that follows itself by mistake has made itself a replica, and should hear what is wrong.
     ours.check_identity(&hello)?;
     ours.epoch = own_epoch(store)?;
-    let peer = ours.check_replica(&hello)?;
-    let filter = Filter::try_from(&hello.filter[..])?;
-    let mut list = List {
-        filter: &filter,
-        names: HashSet::new(),
-        databases: Vec::new(),
-    };
-    list.add(std::mem::take(&mut hello.databases))?;
-    let mut more = hello.more_databases;
-    while more {
-        let page = match next(incoming).await? {
-            Message::HelloDatabases(page) => page,
+    let mut reception = Reception::begin(ours, hello)?;
+    while reception.expects_more() {
+        match next(incoming).await? {
+            Message::HelloDatabases(page) => reception.page(page)?,
             other => return Err(unexpected(&other).into()),
-        };
-        more = page.more_databases;
-        list.add(page.databases)?;
+        }
     }
-    let databases = list.databases;
-    Ok(Greeting {
-        ours,
-        peer,
-        filter,
-        databases,
-    })
+    Ok(reception.into_greeting())
 }
 
 async fn next(incoming: &mut Streaming<ReplicaMessage>) -> Result<Message, Error> {
@@ -134,14 +118,48 @@ pub(crate) fn unexpected(message: &Message) -> Violation {
     })
 }
 
-/// The databases of a hello.
-struct List<'a> {
-    filter: &'a Filter,
+/// What a replica has said so far. Without network or store.
+pub(crate) struct Reception {
+    greeting: Greeting,
     names: HashSet<DbName>,
-    databases: Vec<PeerDatabase>,
+    more: bool,
 }
 
-impl List<'_> {
+impl Reception {
+    /// Checks the hello itself, and the databases in it.
+    pub(crate) fn begin(ours: Introduction, mut hello: proto::Hello) -> Result<Reception, Error> {
+        let peer = ours.check_replica(&hello)?;
+        let filter = Filter::try_from(&hello.filter[..])?;
+        let mut reception = Reception {
+            greeting: Greeting {
+                ours,
+                peer,
+                filter,
+                databases: Vec::new(),
+            },
+            names: HashSet::new(),
+            more: hello.more_databases,
+        };
+        reception.add(std::mem::take(&mut hello.databases))?;
+        Ok(reception)
+    }
+
+    /// Whether another page of databases follows.
+    pub(crate) fn expects_more(&self) -> bool {
+        self.more
+    }
+
+    /// Checks a page of databases.
+    pub(crate) fn page(&mut self, page: proto::HelloDatabases) -> Result<(), Violation> {
+        self.more = page.more_databases;
+        self.add(page.databases)
+    }
+
+    /// All of it.
+    pub(crate) fn into_greeting(self) -> Greeting {
+        self.greeting
+    }
+
     fn add(&mut self, page: Vec<proto::DatabaseState>) -> Result<(), Violation> {
         if page.len() > PAGE_MAX {
             return Err(Violation::TooMany {
@@ -151,7 +169,7 @@ impl List<'_> {
         }
         for state in page {
             let database = PeerDatabase::try_from(state)?;
-            if !self.filter.passes(&database.name) {
+            if !self.greeting.filter.passes(&database.name) {
                 let reason = format!(
                     "database {} is not in the filter of the same replica",
                     database.name
@@ -168,9 +186,9 @@ impl List<'_> {
                     reason,
                 });
             }
-            self.databases.push(database);
+            self.greeting.databases.push(database);
         }
-        if self.databases.len() > DATABASES_MAX {
+        if self.greeting.databases.len() > DATABASES_MAX {
             return Err(Violation::TooMany {
                 what: "databases",
                 max: DATABASES_MAX,

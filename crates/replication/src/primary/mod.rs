@@ -6,6 +6,7 @@ mod greeting;
 mod outbound;
 mod pump;
 mod replicas;
+mod requests;
 mod session;
 mod signals;
 mod source;
@@ -26,6 +27,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService;
 use tonic::{Request, Response, Status, Streaming};
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::{
+    greeting::{Greeting, Reception},
+    outbound::{Outbound, Turn},
+    requests::{Heard, receive},
+};
 pub use replicas::{ReplicaStatus, Replicas};
 pub use tail::TailWindow;
 

@@ -10,6 +10,8 @@ use super::flow::{Flow, Phase, Transfer};
 use super::message;
 use crate::error::Violation;
 use crate::proto::{self, primary_message::Message};
+#[cfg(any(test, feature = "fuzzing"))]
+use crate::wire::cost;
 use crate::wire::{CHUNK_MAX, DATABASES_MAX, PeerDatabase, WINDOW_MAX};
 
 /// Bytes in flight to one replica over all databases, as long as each has at least one chunk.
@@ -181,16 +183,24 @@ impl Outbound {
 
     /// Something has to be read from disk, and the owner has no slot for that.
     pub(crate) fn await_slot(&mut self, name: &DbName) {
-        self.set_phase(name, Phase::AwaitsSlot);
-        self.awaiting_slot.push_back(name.clone());
+        let Some(flow) = self.flows.get_mut(name) else {
+            return;
+        };
+        flow.phase = Phase::AwaitsSlot;
+        // A replica that asks again and again must not make the queue longer.
+        if !std::mem::replace(&mut flow.in_line, true) {
+            self.awaiting_slot.push_back(name.clone());
+        }
     }
 
     /// A slot is free: one that waits for it gets its turn.
     pub(crate) fn slot_freed(&mut self) {
         while let Some(name) = self.awaiting_slot.pop_front() {
-            if let Some(flow) = self.flows.get_mut(&name)
-                && matches!(flow.phase, Phase::AwaitsSlot)
-            {
+            let Some(flow) = self.flows.get_mut(&name) else {
+                continue;
+            };
+            flow.in_line = false;
+            if matches!(flow.phase, Phase::AwaitsSlot) {
                 flow.phase = Phase::Look;
                 self.enqueue(&name);
                 return;
@@ -321,9 +331,11 @@ impl Outbound {
             }
             None => {}
         }
-        let queued = self.flows.get(name).is_some_and(|flow| flow.queued);
         let mut flow = Flow::new(round, incarnation, pos, Phase::Look);
-        flow.queued = queued;
+        if let Some(before) = self.flows.get(name) {
+            flow.queued = before.queued;
+            flow.in_line = before.in_line;
+        }
         self.flows.insert(name.clone(), flow);
         self.enqueue(name);
         Ok(true)
@@ -355,6 +367,26 @@ impl Outbound {
             flow.queued = true;
             self.turns.push_back(name.clone());
         }
+    }
+}
+
+#[cfg(any(test, feature = "fuzzing"))]
+impl Outbound {
+    /// What is counted and queued is what there is.
+    pub(crate) fn assert_consistent(&self) {
+        let flows = || self.flows.values();
+        let active = flows().filter(|flow| flow.in_flight() > 0).count() as u64;
+        assert_eq!(self.active, active, "databases with something in flight");
+        let queued = flows().filter(|flow| flow.queued).count();
+        assert_eq!(self.turns.len(), queued, "databases in the queue of turns");
+        let waiting: std::collections::HashSet<_> = self.awaiting_slot.iter().collect();
+        assert_eq!(
+            self.awaiting_slot.len(),
+            waiting.len(),
+            "waiting for a slot"
+        );
+        let most = WINDOW_MAX + cost(CHUNK_MAX);
+        assert!(flows().all(|flow| flow.in_flight() < most));
     }
 }
 

@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use ltx::Pos;
-use store::{DbName, Incarnation, Observer, Store};
+use store::{DbName, Observer, Store};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tonic::{Status, Streaming};
 
 use super::feed::Feed;
 use super::replicas::Link;
+use super::requests::Heard;
 use super::signals::Signals;
 use super::tail::Taking;
 use super::{Service, greeting, message};
-use crate::error::{Error, Violation};
-use crate::proto::{self, PrimaryMessage, ReplicaMessage, primary_message, replica_message};
-use crate::wire::{position, printable};
+use crate::error::Error;
+use crate::proto::{self, PrimaryMessage, ReplicaMessage, primary_message};
+use crate::wire::printable;
 use crate::{Refusal, RefusalReason};
 
 /// Longest text of a failure that goes to the log, in characters.
@@ -206,77 +207,34 @@ impl Session<'_> {
     }
 
     fn receive(&mut self, received: ReplicaMessage) -> Result<(), Error> {
-        use replica_message::Message;
         self.feed.link.note_heard();
-        match received.message.ok_or(Violation::Empty)? {
-            Message::Ack(ack) => self.acked(&ack)?,
-            Message::Failure(failure) => self.failed(&failure)?,
-            Message::Ask(ask) => self.asked(&ask)?,
-            Message::HeartbeatEcho(_) => {}
-            Message::Tail(_) => return Err(Violation::Unexpected("tail").into()),
-            Message::Refusal(refusal) => {
-                return Err(Error::Refused {
-                    peer: "the replica",
-                    refusal: refusal.into(),
-                });
+        match self.feed.receive(received)? {
+            Heard::Nothing => {}
+            Heard::Applied(name, pos) => self.feed.link.note_position(&name, pos),
+            Heard::Failed {
+                name,
+                given_up,
+                failure,
+            } => {
+                if given_up {
+                    self.feed.forget_source(&name);
+                }
+                self.log(&name, &failure);
             }
-            other @ (Message::Hello(_) | Message::HelloDatabases(_)) => {
-                return Err(greeting::unexpected(&other).into());
+            Heard::Asked(name) => {
+                self.feed.forget_source(&name);
+                // What it has is in doubt until it is seen to be a part of our history.
+                self.feed.link.note_position(&name, Pos::EMPTY);
             }
         }
         Ok(())
     }
 
-    fn acked(&mut self, ack: &proto::Ack) -> Result<(), Violation> {
-        let name = self.wanted(&ack.database)?;
-        let applied = ack.applied.is_some().then(|| position(ack.applied));
-        let current = self
-            .feed
-            .outbound
-            .acked(&name, ack.round, ack.consumed, applied)?;
-        if let Some(pos) = applied.filter(|_| current) {
-            self.feed.link.note_position(&name, pos);
-        }
-        Ok(())
-    }
-
-    fn failed(&mut self, failure: &proto::Failure) -> Result<(), Violation> {
-        use proto::failure::Kind;
-        let name = self.wanted(&failure.database)?;
-        let soon = failure.kind() == Kind::Conflict;
-        if self.feed.outbound.failed(&name, failure.round, soon)? {
-            self.feed.forget_source(&name);
-        }
+    fn log(&self, name: &DbName, failure: &proto::Failure) {
         let text = printable(&failure.text, FAILURE_TEXT_MAX);
         tracing::warn!(
             database = %name, replica = %self.feed.link.peer.hostname, kind = failure.kind().as_str_name(),
             "a replica could not apply what it was sent: {text}"
         );
-        Ok(())
-    }
-
-    fn asked(&mut self, ask: &proto::Ask) -> Result<(), Violation> {
-        let name = self.wanted(&ask.database)?;
-        let pos = position(ask.position);
-        if self
-            .feed
-            .outbound
-            .asked(&name, ask.round, Incarnation::new(ask.incarnation), pos)?
-        {
-            self.feed.forget_source(&name);
-            // What it has is in doubt until it is seen to be a part of our history.
-            self.feed.link.note_position(&name, Pos::EMPTY);
-        }
-        Ok(())
-    }
-
-    /// The name of a database in the filter of the replica.
-    fn wanted(&self, name: &str) -> Result<DbName, Violation> {
-        let name = DbName::new(name)?;
-        if !self.feed.filter().passes(&name) {
-            let reason = "not in the filter of the replica".to_owned();
-            return Err(Violation::Transfer { db: name, reason });
-        }
-        Ok(name)
     }
 }

@@ -15,6 +15,7 @@ use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
 use super::announcer::Announcer;
+use super::heartbeats::Heartbeats;
 use super::inbound::Inbound;
 use super::lane::Job;
 use super::lanes::Lanes;
@@ -24,9 +25,7 @@ use crate::error::{Error, Violation};
 use crate::hello::{Filter, Introduction, Peer};
 use crate::proto::replication_client::ReplicationClient;
 use crate::proto::{self, PrimaryMessage, ReplicaMessage, primary_message, replica_message};
-use crate::wire::{
-    CHUNK_MAX, DATABASES_MAX, MESSAGE_MAX, PAGE_MAX, PeerDatabase, WINDOW_MAX, to_state,
-};
+use crate::wire::{CHUNK_MAX, MESSAGE_MAX, PAGE_MAX, WINDOW_MAX, to_state};
 
 /// HTTP/2 windows: the credit of each database is what limits it, not these.
 const STREAM_WINDOW: u32 = 2 * WINDOW_MAX as u32;
@@ -52,8 +51,7 @@ struct Accepted {
     incoming: Streaming<PrimaryMessage>,
     link: Arc<Link>,
     inbound: Inbound,
-    /// Databases in the pages of the heartbeat that is arriving.
-    beat_databases: usize,
+    heartbeats: Heartbeats,
     /// Databases that were asked for because of a damaged page.
     asked: HashSet<DbName>,
     /// The answer to the last pull.
@@ -148,7 +146,7 @@ impl<'a> Connection<'a> {
             incoming,
             link,
             inbound,
-            beat_databases: 0,
+            heartbeats: Heartbeats::default(),
             asked: HashSet::new(),
             answering: None,
             pulls: 0,
@@ -327,35 +325,20 @@ impl<'a> Connection<'a> {
 
     fn heartbeat(&self, stream: &mut Accepted, heartbeat: proto::Heartbeat) -> Result<(), Error> {
         let store: &Store = &self.follower.store;
-        let page = heartbeat.databases;
-        stream.beat_databases += page.len();
-        if page.len() > PAGE_MAX || stream.beat_databases > DATABASES_MAX {
-            return Err(Violation::TooMany {
-                what: "databases in a heartbeat",
-                max: DATABASES_MAX,
-            }
-            .into());
-        }
-        let page = page
-            .into_iter()
-            .map(PeerDatabase::try_from)
-            .collect::<Result<Vec<_>, _>>()?;
-        let last = !heartbeat.more_databases;
+        let page = stream.heartbeats.page(heartbeat)?;
+        let (primary_ms, last) = (page.primary_ms, page.last);
         let level = stream
             .link
             .clock()
             .lock()
-            .page(heartbeat.primary_ms, page, last, |name| {
+            .page(primary_ms, page.databases, last, |name| {
                 store
                     .database(name)
                     .map(|ours| (ours.incarnation(), ours.pos()))
             });
         if last {
-            stream.beat_databases = 0;
-            store.note_primary_clock(heartbeat.primary_ms, level.is_some());
-            let echo = proto::HeartbeatEcho {
-                primary_ms: heartbeat.primary_ms,
-            };
+            store.note_primary_clock(primary_ms, level.is_some());
+            let echo = proto::HeartbeatEcho { primary_ms };
             stream
                 .link
                 .send(replica_message::Message::HeartbeatEcho(echo));
@@ -378,8 +361,12 @@ async fn open(
 }
 
 async fn receive_hello(incoming: &mut Streaming<PrimaryMessage>) -> Result<proto::Hello, Error> {
+    as_hello(incoming.message().await?.ok_or(Error::Closed)?)
+}
+
+/// The first message of the primary, which must be its hello.
+pub(crate) fn as_hello(message: PrimaryMessage) -> Result<proto::Hello, Error> {
     use primary_message::Message;
-    let message = incoming.message().await?.ok_or(Error::Closed)?;
     match message.message.ok_or(Violation::Empty)? {
         Message::Hello(hello) => Ok(hello),
         Message::Refusal(refusal) => Err(refused(refusal)),

@@ -4,6 +4,7 @@ mod announcer;
 mod backoff;
 mod clock;
 mod connection;
+mod heartbeats;
 mod inbound;
 mod lane;
 mod lanes;
@@ -18,6 +19,14 @@ use store::{DbName, Epoch, PrimaryInfo, Store};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::{
+    clock::Clock,
+    connection::as_hello,
+    heartbeats::Heartbeats,
+    inbound::{Inbound, Piece},
+};
 
 use self::announcer::Announcer;
 use self::backoff::Backoff;
