@@ -3,8 +3,10 @@
 //! One program for all, so that what one test waits for is the time of another. Every test is a function of its own;
 //! those that need a mount say so and return where there can be none, except in CI.
 
+mod damaged;
 mod dev;
 mod disk;
+mod divergence;
 mod django;
 mod drop;
 mod fossil;
