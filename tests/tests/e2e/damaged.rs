@@ -197,3 +197,28 @@ fn a_journal_of_several_segments_is_one_transaction() {
     session.close();
     cluster.stop();
 }
+
+/// A replica that begins with nothing is sent the log; it must not be sent the same bad file for ever.
+#[test]
+fn a_damaged_file_in_the_middle_of_the_log_is_gone_around() {
+    let Some((mut cluster, workload, content)) = pair_with_ledger(JournalMode::Wal) else {
+        return;
+    };
+    cluster.replica_mut().stop();
+    cluster.primary.stop();
+    let mut files: Vec<_> = fs::read_dir(backing(&cluster.primary, "ltx"))
+        .expect("the data directory is ours")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    files.sort();
+    assert!(files.len() > 3, "{files:?}");
+    change(&files[files.len() / 2], |bytes| {
+        let middle = bytes.len() / 2;
+        bytes[middle..middle + 8].fill(0xaa);
+    });
+    fs::remove_dir_all(&cluster.replica().settings().data).expect("nobody uses it");
+    cluster.primary.start();
+    cluster.replica_mut().start();
+    goes_on(&cluster, &workload, &content, 530);
+    cluster.stop();
+}

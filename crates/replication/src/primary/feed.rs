@@ -215,6 +215,9 @@ impl Feed {
         }
         match next {
             NextLtx::UpToDate => self.outbound.up_to_date(name),
+            NextLtx::File(_) if self.outbound.asked_for_all(name) => {
+                self.begin_snapshot(name, database, pos, false, "it asks for everything");
+            }
             NextLtx::File(file) if self.outbound.failures(name) < UNREADABLE => {
                 return self.begin_file(name, incarnation, file);
             }

@@ -152,6 +152,13 @@ impl Outbound {
         self.flows.get(name).is_some_and(|flow| flow.sent() == 0)
     }
 
+    /// Whether the replica asked again, for everything: it could not do with the files of the log, and may not the next
+    /// time.
+    pub(crate) fn asked_for_all(&self, name: &DbName) -> bool {
+        let flow = self.flows.get(name);
+        flow.is_some_and(|flow| flow.round > 0 && flow.pos == Pos::EMPTY)
+    }
+
     /// How often in a row its source has failed.
     pub(crate) fn failures(&self, name: &DbName) -> u32 {
         self.flows.get(name).map_or(0, |flow| flow.failures)

@@ -25,7 +25,7 @@ use crate::error::{Error, Violation};
 use crate::hello::{Filter, Introduction, Peer};
 use crate::proto::replication_client::ReplicationClient;
 use crate::proto::{self, PrimaryMessage, ReplicaMessage, primary_message, replica_message};
-use crate::wire::{CHUNK_MAX, MESSAGE_MAX, PAGE_MAX, WINDOW_MAX, to_state};
+use crate::wire::{CHUNK_MAX, DATABASES_MAX, MESSAGE_MAX, PAGE_MAX, WINDOW_MAX, to_state};
 
 /// HTTP/2 windows: the credit of each database is what limits it, not these.
 const STREAM_WINDOW: u32 = 2 * WINDOW_MAX as u32;

@@ -407,3 +407,15 @@ fn requests_for_unknown_databases_are_bounded() {
         Err(Violation::TooMany { .. })
     ));
 }
+
+#[test]
+fn who_asks_for_everything_again_is_told_from_who_is_new() {
+    let mut outbound = Outbound::default();
+    outbound.changed(&name(A), life(1));
+    assert!(!outbound.asked_for_all(&name(A)), "new");
+    assert!(outbound.failed(&name(A), 0, true).unwrap());
+    assert!(outbound.asked(&name(A), 1, life(1), pos(2)).unwrap());
+    assert!(!outbound.asked_for_all(&name(A)), "from a position");
+    assert!(outbound.asked(&name(A), 2, life(1), Pos::EMPTY).unwrap());
+    assert!(outbound.asked_for_all(&name(A)));
+}
