@@ -52,7 +52,10 @@ pub(crate) fn put_files_aside(env: &Env, db: &DbName, files: &[LtxFile]) -> Resu
     let target = new_directory(env, db, UNREPLICATED)?;
     for file in files {
         let to = target.join(file.path().file_name().unwrap_or_default());
-        fs::hard_link(file.path(), &to).during("link aside", file.path())?;
+        // Some file systems have no hard links.
+        fs::hard_link(file.path(), &to)
+            .or_else(|_| fs::copy(file.path(), &to).map(|_| ()))
+            .during("copy aside", file.path())?;
     }
     crate::layout::sync_directory(&target)?;
     tracing::error!(database = %db, from = %first.min_txid, until = %last.post_pos(), to = %target.display(),
