@@ -17,6 +17,7 @@ use crate::log::LtxFile;
 use crate::name::DbName;
 use crate::shared::Shared;
 use crate::shared_index::SharedIndex;
+use crate::shown_counter::ShownCounter;
 use crate::status::Mode;
 use crate::table::ChecksumTable;
 
@@ -43,6 +44,8 @@ pub(crate) struct Core {
     pub(crate) unfinished: Option<(LtxFile, Verified)>,
     /// EXCLUSIVE is held on it for a transaction that is being written in place.
     pub(crate) exclusive: Option<File>,
+    /// On a replica: what page 1 of the file shows in place of what the primary has.
+    pub(crate) shown_counter: Option<ShownCounter>,
     /// On the primary, while applications have the database open in WAL mode.
     pub(crate) joined: Option<Joined>,
     /// On a replica, for a database in WAL mode: holds WAL_WRITE_LOCK.
@@ -79,6 +82,7 @@ impl Core {
             placed: false,
             unfinished: None,
             exclusive: None,
+            shown_counter: None,
             joined: None,
             writer: None,
         }

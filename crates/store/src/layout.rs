@@ -12,6 +12,7 @@
 //! <data>/dbs/X/unfinished      a TXID, while an import is being applied
 //! <data>/dbs/X/table           the page-checksum table, only between a clean stop and the next start
 //! <data>/dbs/X/table-base      a table of some position in the log, to compute later ones from
+//! <data>/dbs/X/shown-counter   on a replica: a change counter of its own, and what the primary has
 //! <data>/dbs/X/ltx/            <min TXID>-<max TXID>.ltx
 //! <data>/super/                super-journals of transactions over several databases
 //! <data>/aside/                deleted databases and replaced histories
@@ -131,6 +132,11 @@ impl DatabaseDir {
 
     pub(crate) fn table(&self) -> PathBuf {
         self.0.join("table")
+    }
+
+    /// On a replica: what page 1 shows in place of what the primary has.
+    pub(crate) fn shown_counter(&self) -> PathBuf {
+        self.0.join("shown-counter")
     }
 
     /// A table that vouches for no file, but for a position of the log.

@@ -42,6 +42,7 @@ mod role;
 mod scrub;
 mod shared;
 mod shared_index;
+mod shown_counter;
 mod snapshot;
 mod spool;
 mod status;

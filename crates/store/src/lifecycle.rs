@@ -9,9 +9,12 @@ use crate::capture::Occasion;
 use crate::core::Core;
 use crate::database::Database;
 use crate::error::{Error, IoContext};
+use crate::layout::remove_if_exists;
 use crate::name::FileKind;
 use crate::status::Mode;
 use crate::table::{self, FileStamp};
+use crate::transaction::Extent;
+use crate::view::read_page;
 
 impl Database {
     /// Before files older than `retention` go: saves the page-checksum table if the saved one, or the log's own
@@ -39,11 +42,38 @@ impl Core {
                 .map(|writer| self.set_writer(Some(writer)))
         } else if self.env().is_primary() {
             self.set_writer(None);
-            Ok(())
+            self.publish_shown_counter()
         } else {
             Ok(())
         };
         self.latch(LatchKind::Role, &result);
+    }
+
+    /// A replica becomes the primary: the change counter that its page 1 shows is the database's from now on.
+    fn publish_shown_counter(&mut self) -> Result<(), Error> {
+        let (Some(_), Some(page_size)) = (self.shown_counter, self.page_size) else {
+            return Ok(());
+        };
+        let path = self.dir().file(FileKind::Database);
+        let file = File::open(&path).during("open", &path)?;
+        let first = ltx::Pgno::FIRST;
+        let mut page = Vec::new();
+        read_page(&file, 0, page_size, &mut page).during("read", &path)?;
+        let changed = vec![(first, ltx::page_checksum(first, &page))];
+        let page_count = self.table.page_count();
+        let transaction = self.encode(
+            Extent::Commits(1),
+            page_size,
+            page_count,
+            changed,
+            |_, into| {
+                into.clone_from(&page);
+                Ok(())
+            },
+        )?;
+        self.publish(transaction)?;
+        self.shown_counter = None;
+        remove_if_exists(&self.dir().shown_counter())
     }
 
     /// Captures what is left and closes what was opened through the mount.

@@ -199,7 +199,7 @@ impl Core {
         if !known || !matches!(self.mode(), Mode::Wal | Mode::Rollback) {
             return Ok(None);
         }
-        let (view, index) = View::new(locked, self.name(), self.dir())?;
+        let (view, index) = View::new(locked, self.name(), self.dir(), self.shown_counter)?;
         match index {
             Some(index) => self.capture_up_to(&index)?,
             None => self.capture(Occasion::Wake)?,

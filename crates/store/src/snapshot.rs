@@ -41,7 +41,7 @@ impl Database {
 
 impl Core {
     fn snapshot(&mut self, locked: Locked) -> Result<Snapshot, Error> {
-        let (view, index) = View::new(locked, self.name(), self.dir())?;
+        let (view, index) = View::new(locked, self.name(), self.dir(), self.shown_counter)?;
         match index {
             // The view is of the commits up to this frame, whatever is committed meanwhile.
             Some(index) => self.capture_up_to(&index)?,

@@ -21,6 +21,7 @@ use crate::layout::DatabaseDir;
 use crate::locks::LockKind;
 use crate::name::{DbName, FileKind};
 use crate::shared_index::{SharedIndex, open_database_shared, open_existing, read_full};
+use crate::shown_counter::ShownCounter;
 
 /// See the module. The locks are held until it is dropped.
 pub(crate) struct View {
@@ -28,6 +29,7 @@ pub(crate) struct View {
     page_count: u32,
     database: File,
     database_path: PathBuf,
+    shown_counter: Option<ShownCounter>,
     log: Option<Log>,
     _locked: Locked,
 }
@@ -96,6 +98,7 @@ impl View {
         mut locked: Locked,
         db: &DbName,
         dir: &DatabaseDir,
+        shown_counter: Option<ShownCounter>,
     ) -> Result<(View, Option<WalIndexHeader>), Error> {
         let path = dir.file(FileKind::Database);
         let database = File::open(&path).during("open", &path)?;
@@ -120,6 +123,7 @@ impl View {
             page_count,
             database,
             database_path: path,
+            shown_counter,
             log,
             _locked: locked,
         };
@@ -145,13 +149,15 @@ impl View {
                 let offset = frame_offset(self.page_size, frame) + FrameHeader::SIZE as u64;
                 read_page(&log.file, offset, self.page_size, page).during("read", &log.path)
             }
-            None => read_page(
-                &self.database,
-                self.page_size.offset(pgno),
-                self.page_size,
-                page,
-            )
-            .during("read", &self.database_path),
+            None => {
+                let offset = self.page_size.offset(pgno);
+                read_page(&self.database, offset, self.page_size, page)
+                    .during("read", &self.database_path)?;
+                if let (Pgno::FIRST, Some(shown)) = (pgno, &self.shown_counter) {
+                    shown.undo(page);
+                }
+                Ok(())
+            }
         }
     }
 

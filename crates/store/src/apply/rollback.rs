@@ -6,13 +6,19 @@ use std::time::{Duration, Instant};
 
 use sqlite::lock;
 
+use ltx::Pgno;
+use sqlite::header::DatabaseHeader;
+
 use crate::core::Core;
 use crate::error::{Error, IoContext};
+use crate::layout::remove_if_exists;
 use crate::locks::{self, LockKind};
 use crate::log::LtxFile;
 use crate::mount::OpenHow;
 use crate::name::FileKind;
 use crate::shared::Shared;
+use crate::shared_index::read_full;
+use crate::shown_counter::{COMPARED, ShownCounter};
 use crate::status::Mode;
 
 use super::Verified;
@@ -56,16 +62,66 @@ impl Core {
         Ok(())
     }
 
+    /// Readers see that something changed by bytes 24 to 39 of page 1. If these stay as they are, the file gets a change
+    /// counter of its own: written here if page 1 is not in the transaction, else to be written with it.
+    fn show_change(
+        &mut self,
+        database: &File,
+        file: &LtxFile,
+        verified: &Verified,
+    ) -> Result<Option<ShownCounter>, Error> {
+        let path = self.dir().file(FileKind::Database);
+        let mut now = vec![0; DatabaseHeader::SIZE];
+        if read_full(database, &mut now, 0).during("read", &path)? < now.len() {
+            return Ok(None);
+        }
+        let first = verified
+            .changed
+            .first()
+            .filter(|(pgno, _)| *pgno == Pgno::FIRST);
+        let mut then = now.clone();
+        if let Some(&first) = first {
+            self.for_changed_pages(file, &vec![first], |_, page| {
+                then.copy_from_slice(&page[..DatabaseHeader::SIZE]);
+                Ok(())
+            })?;
+        }
+        if verified.changed.is_empty() || now[COMPARED] != then[COMPARED] {
+            if first.is_some() && self.shown_counter.take().is_some() {
+                // What it stood for is written over: it is not found in the file any more.
+                remove_if_exists(&self.dir().shown_counter())?;
+            }
+            return Ok(None);
+        }
+        let before = self.shown_counter;
+        if let (None, Some(before)) = (first, before) {
+            before.undo(&mut then);
+        }
+        let shown = ShownCounter::beyond(&then, before);
+        shown.save(self.dir())?;
+        self.shown_counter = Some(shown);
+        if first.is_none() {
+            shown.apply(&mut then);
+            database.write_all_at(&then, 0).during("write", &path)?;
+        }
+        Ok(Some(shown))
+    }
+
     fn write_in_place(
-        &self,
+        &mut self,
         database: &File,
         file: &LtxFile,
         verified: &Verified,
     ) -> Result<(), Error> {
         let path = self.dir().file(FileKind::Database);
+        let shown = self.show_change(database, file, verified)?;
         self.for_changed_pages(file, &verified.changed, |pgno, page| {
+            let mut page = std::borrow::Cow::Borrowed(page);
+            if let (Pgno::FIRST, Some(shown)) = (pgno, &shown) {
+                shown.apply(page.to_mut());
+            }
             database
-                .write_all_at(page, verified.header.page_size.offset(pgno))
+                .write_all_at(&page, verified.header.page_size.offset(pgno))
                 .during("write", &path)
         })?;
         let length = u64::from(verified.header.commit) * u64::from(verified.header.page_size.get());

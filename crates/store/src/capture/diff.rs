@@ -15,7 +15,7 @@ impl Core {
         match self.mode() {
             Mode::Wal => {
                 let locked = Locked::take(self.env(), self.name(), self.dir(), true)?;
-                let (view, index) = View::new(locked, self.name(), self.dir())?;
+                let (view, index) = View::new(locked, self.name(), self.dir(), self.shown_counter)?;
                 // The view's own mark goes with it.
                 self.move_read_mark()?;
                 self.publish_difference(&view)?;
@@ -27,7 +27,7 @@ impl Core {
             }
             Mode::Rollback | Mode::Empty => {
                 let locked = Locked::take(self.env(), self.name(), self.dir(), false)?;
-                let (view, _) = View::new(locked, self.name(), self.dir())?;
+                let (view, _) = View::new(locked, self.name(), self.dir(), self.shown_counter)?;
                 self.publish_difference(&view)
             }
             Mode::NotSqlite => Ok(()),

@@ -27,6 +27,7 @@ use crate::log::LtxLog;
 use crate::name::{DbName, FileKind};
 use crate::shared::{Shared, State};
 use crate::shared_index::read_full;
+use crate::shown_counter::ShownCounter;
 use crate::status::Mode;
 use crate::table::{self, ChecksumTable, FileStamp, SavedTable};
 use crate::view::{pages_of, read_page, size_from_header};
@@ -75,7 +76,8 @@ pub(crate) fn open(
     fs::create_dir_all(dir.ltx()).during("create", &dir.ltx())?;
     let incarnation = settle_incarnation(&dir, incarnation)?;
     let stored = keep_base(&dir)?;
-    let content = recover_content(env, &dir, name, stored.as_ref())?;
+    let mut content = recover_content(env, &dir, name, stored.as_ref())?;
+    let shown_counter = settle_shown_counter(env, &dir, &mut content)?;
     let (log, complaints) = LtxLog::open(&dir.ltx())?;
     for complaint in complaints {
         tracing::warn!(database = %name, "{complaint}");
@@ -116,12 +118,38 @@ pub(crate) fn open(
         } = content;
         let mut core = Core::new(shared, me, table, page_size, settled);
         core.short = short;
+        core.shown_counter = shown_counter;
         if !settled {
             let base = stored.map(|saved| (saved.table, saved.pos));
             core.found = Some(Found { base, played });
         }
         core
     }))
+}
+
+/// Page 1 may show another change counter than the primary has. A replica goes on with that. For a primary it is what is
+/// in the database, and becomes a transaction.
+fn settle_shown_counter(
+    env: &Env,
+    dir: &DatabaseDir,
+    content: &mut Content,
+) -> Result<Option<ShownCounter>, Error> {
+    let (Some(shown), Some(page_size)) = (ShownCounter::load(dir)?, content.page_size) else {
+        return Ok(None);
+    };
+    let path = dir.file(FileKind::Database);
+    let file = File::open(&path).during("open", &path)?;
+    let mut page = Vec::new();
+    read_page(&file, 0, page_size, &mut page).during("read", &path)?;
+    let keep = !env.is_primary();
+    if keep {
+        shown.undo(&mut page);
+    } else {
+        remove_if_exists(&dir.shown_counter())?;
+    }
+    let first = ltx::Pgno::FIRST;
+    content.table.set(first, ltx::page_checksum(first, &page));
+    Ok(keep.then_some(shown))
 }
 
 /// The table that a stop saved is good for the file until the next write, and for its position for longer: whatever
