@@ -7,10 +7,12 @@ use crate::cluster::Cluster;
 use crate::export::{digest, integrity};
 use crate::node::Node;
 use crate::pos::Pos;
-use crate::until::within;
+use crate::until::{until, within};
 
 /// From the last commit to the last replica that has it.
 const CAUGHT_UP: Duration = Duration::from_secs(30);
+/// A database that was latched shows that this is over a moment after its position.
+const UNLATCHED: Duration = Duration::from_secs(5);
 
 /// Waits until `node` is at the position of `primary`, and returns it.
 #[track_caller]
@@ -67,8 +69,21 @@ pub fn assert_agreement(cluster: &Cluster, database: &str) -> Pos {
             "mount of a replica"
         );
     }
+    for node in cluster.replicas.iter().chain([&cluster.primary]) {
+        assert_replicates(node, database);
+    }
     last.or_else(|| cluster.primary.pos(database))
         .expect("the primary has the database")
+}
+
+/// The node does not say that anything keeps the database from replicating.
+#[track_caller]
+fn assert_replicates(node: &Node, database: &str) {
+    let what = format!("{database} replicates on {}", node.mount().display());
+    until(UNLATCHED, &what, || {
+        let shown = node.api().database(database);
+        shown.is_some_and(|shown| shown.error.is_none())
+    });
 }
 
 #[track_caller]

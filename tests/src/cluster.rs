@@ -23,6 +23,14 @@ impl Cluster {
         Cluster::start(limit, 1, |_| {})
     }
 
+    /// As [`Cluster::pair`], with or without the kernel going to the backing files by itself.
+    #[track_caller]
+    pub fn pair_with(limit: Duration, passthrough: bool) -> Option<Cluster> {
+        Cluster::start(limit, 1, |node| {
+            node.settings_mut().passthrough = passthrough
+        })
+    }
+
     /// A primary and `replicas` replicas, each with settings changed by `configure`.
     #[track_caller]
     pub fn start(

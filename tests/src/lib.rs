@@ -55,5 +55,5 @@ pub use requirement::{fuse_available, program_answers, program_available, python
 pub use settings::Settings;
 pub use stage::Stage;
 pub use tmpfs::Tmpfs;
-pub use tool::{litefs, sqlite3};
+pub use tool::{litefs, python, sqlite3};
 pub use until::{until, until_some, within};

@@ -203,6 +203,20 @@ impl Node {
         );
     }
 
+    /// Stops its process where it is: nothing that needs it gets an answer until [`Node::resume`].
+    #[track_caller]
+    pub fn pause(&self) {
+        let process = self.process.as_ref().expect("the node is running");
+        signal(process, Signal::SIGSTOP);
+    }
+
+    /// Ends [`Node::pause`].
+    #[track_caller]
+    pub fn resume(&self) {
+        let process = self.process.as_ref().expect("the node is running");
+        signal(process, Signal::SIGCONT);
+    }
+
     /// Kills it as the kernel would: no chance to clean up. The dead mount stays.
     #[track_caller]
     pub fn kill(&mut self) {

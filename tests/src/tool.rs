@@ -1,10 +1,11 @@
 //! SQLite as other people's programs have it.
 
+use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 
 use crate::binary::litefs_binary;
-use crate::process::Ended;
+use crate::process::{Ended, TAG};
 
 /// How long the tools wait for a lock, in milliseconds.
 const BUSY_TIMEOUT_MS: u32 = 60_000;
@@ -19,6 +20,13 @@ pub fn sqlite3(database: &Path, sql: &str) -> Result<String, String> {
         .arg(database)
         .arg(sql);
     outcome(command.output().expect("sqlite3 runs"))
+}
+
+/// Starts a Python program as an application of the stage with this tag.
+pub fn python(tag: &str, program: &str, arguments: &[&OsStr]) -> Child {
+    let mut command = Command::new("python3");
+    command.arg("-c").arg(program).args(arguments);
+    command.env(TAG, tag).spawn().expect("python3 runs")
 }
 
 /// Runs the `litefs` program to its end.

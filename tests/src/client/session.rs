@@ -18,6 +18,9 @@ pub struct SqlError {
     pub text: String,
 }
 
+/// How a line begins that is no SQL.
+const FILE_CONTROL: &str = "file control";
+
 type Answer = Result<Vec<Vec<String>>, SqlError>;
 
 /// A connection in another process.
@@ -63,6 +66,12 @@ impl Session {
         let row = self.rows(sql).into_iter().next();
         row.and_then(|row| row.into_iter().next())
             .unwrap_or_else(|| panic!("{sql}: no row"))
+    }
+
+    /// Sets `operation` (a number of SQLite's `SQLITE_FCNTL_…`) of the main database's file to `value`.
+    #[track_caller]
+    pub fn file_control(&mut self, operation: i32, value: i32) {
+        self.rows(&format!("{FILE_CONTROL} {operation} {value}"));
     }
 
     /// Runs statements that must fail.
@@ -112,6 +121,9 @@ fn answer(
         *connection = Some(open(database, access).map_err(sql_error)?);
     }
     let connection = connection.as_ref().expect("opened above");
+    if let Some(arguments) = sql.strip_prefix(FILE_CONTROL) {
+        return file_control(connection, arguments).map_err(sql_error);
+    }
     rows(connection, sql).map_err(sql_error)
 }
 
@@ -129,6 +141,30 @@ fn rows(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<Vec<String>>
         }
     }
     Ok(last)
+}
+
+fn file_control(connection: &Connection, arguments: &str) -> rusqlite::Result<Vec<Vec<String>>> {
+    let mut numbers = arguments.split_whitespace().map(|word| word.parse::<i32>());
+    let (Some(Ok(operation)), Some(Ok(mut value))) = (numbers.next(), numbers.next()) else {
+        return Err(rusqlite::Error::InvalidQuery);
+    };
+    // SAFETY: the handle is that of an open connection; no name means its main database; these operations take a
+    // pointer to an int, which lives until the call returns.
+    let code = unsafe {
+        rusqlite::ffi::sqlite3_file_control(
+            connection.handle(),
+            std::ptr::null(),
+            operation,
+            (&raw mut value).cast(),
+        )
+    };
+    match code {
+        rusqlite::ffi::SQLITE_OK => Ok(Vec::new()),
+        code => Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(code),
+            None,
+        )),
+    }
 }
 
 fn text(value: ValueRef<'_>) -> String {

@@ -3,6 +3,9 @@
 //! One program for all, so that what one test waits for is the time of another. Every test is a function of its own;
 //! those that need a mount say so and return where there can be none, except in CI.
 
+mod attached;
+mod both;
+mod checkpoints;
 mod damaged;
 mod dev;
 mod disk;
@@ -15,14 +18,21 @@ mod import;
 mod import_refused;
 mod journal;
 mod late_join;
+mod lifecycles;
 mod long_reader;
 mod lost_tail;
 mod many;
 mod matrix;
 mod peers;
+mod reborn;
 mod refusal;
 mod replica_writes;
 mod requests;
 mod restart;
 mod several;
+mod sizes;
+mod stale;
+mod switches;
+mod synchronous;
 mod synthetic;
+mod writes;
