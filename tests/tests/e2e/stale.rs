@@ -4,7 +4,7 @@
 //! them once, and a database that replaces another may have the same ones.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use harness::client::{Access, Session};
@@ -17,16 +17,14 @@ const LIMIT: Duration = Duration::from_secs(120);
 const VALUE: &str = "SELECT x FROM t WHERE id = 1";
 
 both_ways! {
-    #[ignore = "an open reader keeps its cache when bytes 24 to 39 stay the same"]
     a_writer_in_exclusive_mode
-    #[ignore = "an open reader keeps its cache when bytes 24 to 39 stay the same"]
     a_writer_that_becomes_exclusive_late
     an_import_with_an_equal_counter
     every_transaction_of_an_ordinary_writer
 }
 
 /// Readers of `database`: with a cache, with a cache and a mapping, and one that may only read.
-fn readers(cluster: &Cluster, database: &PathBuf) -> Vec<Session> {
+fn readers(cluster: &Cluster, database: &Path) -> Vec<Session> {
     let tag = cluster.stage.tag();
     let mut readers = vec![
         Session::open(tag, database, Access::ReadWrite),
