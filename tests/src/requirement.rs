@@ -76,7 +76,8 @@ fn make_venv(directory: &Path) -> Result<PathBuf, String> {
         return Ok(directory.join("bin"));
     }
     let complaint = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{script}: {}", complaint.trim_end()))
+    let last = complaint.trim_end().lines().next_back();
+    Err(format!("tests/venv: {}", last.unwrap_or("no reason given")))
 }
 
 /// Deals with a requirement that is not met for `reason`.
