@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use harness::client::{Access, Session, Watch, Workload};
 use harness::ledger::JournalMode;
-use harness::{Cluster, Node, Stage, assert_agreement, until};
+use harness::{Cluster, Node, Stage, assert_agreement, await_same_position, until};
 
 const LIMIT: Duration = Duration::from_secs(120);
 const RETENTION: Duration = Duration::from_secs(30);
@@ -66,28 +66,61 @@ fn after_thousands_of_commits() {
     joins(stage, primary);
 }
 
+fn keep_little(node: &mut Node) {
+    node.settings_mut().retention = Some("300ms".to_owned());
+    node.settings_mut().retention_monitor_interval = Some("100ms".to_owned());
+}
+
+/// Waits until the log of a database no longer has the transactions up to `txid`.
+#[track_caller]
+fn await_cut(node: &Node, name: &str, txid: u64) {
+    let log = node.settings().data.join("dbs").join(name).join("ltx");
+    let what = format!("transactions up to {txid} are no longer in the log of {name}");
+    until(RETENTION, &what, || {
+        let files = fs::read_dir(&log).expect("the log is a directory");
+        // A name is the first and the last TXID of the file.
+        let mut firsts = files.filter_map(Result::ok).filter_map(|file| {
+            let name = file.file_name().into_string().ok()?;
+            u64::from_str_radix(name.split('-').next()?, 16).ok()
+        });
+        firsts.all(|first| first > txid)
+    });
+}
+
 #[test]
 fn after_the_log_was_cut() {
-    let configured = primary_with_history(500, |node| {
-        node.settings_mut().retention = Some("300ms".to_owned());
-        node.settings_mut().retention_monitor_interval = Some("100ms".to_owned());
-    });
+    let configured = primary_with_history(500, keep_little);
     let Some((stage, primary)) = configured else {
         return;
     };
     for name in ["rows", "delete", "wal"] {
-        let log = primary.settings().data.join("dbs").join(name).join("ltx");
-        let first = format!("{:016x}-", 1);
-        until(
-            RETENTION,
-            "the first transactions are no longer in the log",
-            || {
-                let files = fs::read_dir(&log).expect("the log is a directory");
-                !files
-                    .filter_map(Result::ok)
-                    .any(|file| file.file_name().to_string_lossy().starts_with(&first))
-            },
-        );
+        await_cut(&primary, name, 1);
     }
     joins(stage, primary);
+}
+
+/// It was there before; what it missed is gone from the log of the primary.
+#[test]
+fn again_after_the_log_was_cut() {
+    for mode in [JournalMode::Delete, JournalMode::Wal] {
+        let Some(mut cluster) = Cluster::start(LIMIT, 1, keep_little) else {
+            return;
+        };
+        let (tag, database) = (
+            cluster.stage.tag().to_owned(),
+            cluster.primary.database("app"),
+        );
+        let workload = Workload::new(mode, 4096, 23).transactions(15);
+        workload.run(&tag, &database);
+        let left = await_same_position(&cluster.primary, cluster.replica(), "app");
+        cluster.replica_mut().stop();
+        workload.clone().more(24).run(&tag, &database);
+        workload.clone().more(25).run(&tag, &database);
+        await_cut(&cluster.primary, "app", left.txid + 1);
+        cluster.replica_mut().start();
+        assert_agreement(&cluster, "app");
+        workload.more(26).run(&tag, &database);
+        assert_agreement(&cluster, "app");
+        cluster.stop();
+    }
 }

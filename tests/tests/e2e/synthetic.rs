@@ -9,6 +9,7 @@ use harness::ledger::JournalMode;
 use harness::{
     Cluster, Node, PlainDirectory, Pos, assert_agreement, await_same_position, sqlite3, until,
 };
+use nix::sys::statvfs::statvfs;
 
 const LIMIT: Duration = Duration::from_secs(90);
 const ARRIVED: Duration = Duration::from_secs(20);
@@ -143,6 +144,23 @@ fn lag_has_the_form_of_litefs() {
         (0..60_000).contains(&milliseconds),
         "a connected replica is hardly behind: {text:?}"
     );
+}
+
+/// As `df` shows it.
+#[test]
+fn the_space_is_that_of_the_data_directory() {
+    let Some(cluster) = Cluster::pair(LIMIT) else {
+        return;
+    };
+    for node in [&cluster.primary, cluster.replica()] {
+        let total = |path| {
+            let space = statvfs(path).expect("the file system answers");
+            space.blocks() * space.fragment_size()
+        };
+        let data = total(node.settings().data.as_path());
+        assert!(data > 0);
+        assert_eq!(total(node.mount()), data);
+    }
 }
 
 fn listing(node: &Node) -> Vec<String> {
