@@ -31,13 +31,20 @@ pub fn from_primary(bytes: &[u8]) {
     }
 }
 
+/// A file as far as it has come.
+struct File {
+    round: u64,
+    incarnation: Incarnation,
+    bytes: u64,
+}
+
 #[derive(Default)]
 struct Replica {
     inbound: Inbound,
     heartbeats: Heartbeats,
     clock: Clock,
-    /// Files of which the end is not there yet, with their rounds.
-    arriving: HashMap<DbName, (u64, Incarnation)>,
+    /// Files of which the end is not there yet.
+    arriving: HashMap<DbName, File>,
     applied: HashMap<DbName, (Incarnation, Pos)>,
 }
 
@@ -46,17 +53,18 @@ impl Replica {
         match message {
             Message::Chunk(chunk) => {
                 let txid = chunk.head.as_ref().map_or(0, |head| head.max_txid);
+                let offset = chunk.offset;
                 let (name, round, piece) = self.inbound.chunk(chunk)?;
-                self.collect(name, round, &piece, txid);
+                self.collect(name, round, &piece, (offset, txid));
             }
             Message::Abort(abort) => {
                 let (name, round) = self.inbound.abort(&abort)?;
-                let aborted = self.arriving.remove(&name).map(|(of, _)| of);
+                let aborted = self.arriving.remove(&name).map(|file| file.round);
                 assert_eq!(aborted, Some(round), "only what is on its way is aborted");
             }
             Message::Drop(drop) => {
                 let (name, round) = self.inbound.drop(&drop)?;
-                assert_ne!(self.arriving.get(&name).map(|(of, _)| *of), Some(round));
+                assert_ne!(self.arriving.get(&name).map(|file| file.round), Some(round));
                 let _ = self.clock.dropped(&name);
             }
             Message::Heartbeat(heartbeat) => {
@@ -77,26 +85,33 @@ impl Replica {
     }
 
     /// What a lane relies on.
-    fn collect(&mut self, name: DbName, round: u64, piece: &Piece, txid: u64) {
+    fn collect(&mut self, name: DbName, round: u64, piece: &Piece, (offset, txid): (u64, u64)) {
         assert!(!piece.data.is_empty() && piece.data.len() <= CHUNK_MAX);
-        let before = self.arriving.remove(&name).filter(|(of, _)| *of == round);
+        let before = self
+            .arriving
+            .remove(&name)
+            .filter(|file| file.round == round);
         assert_ne!(
             before.is_some(),
             piece.begins.is_some(),
             "a piece begins a file or goes on with one"
         );
-        let Some(incarnation) = before
-            .map(|(_, incarnation)| incarnation)
-            .or(piece.begins.map(|begins| begins.incarnation))
-        else {
+        let begun = piece.begins.map(|begins| File {
+            round,
+            incarnation: begins.incarnation,
+            bytes: 0,
+        });
+        let Some(mut file) = before.or(begun) else {
             return;
         };
+        assert_eq!(file.bytes, offset, "no hole and nothing twice");
+        file.bytes += piece.data.len() as u64;
         if piece.last {
             let pos = Pos::new(TxId::new(txid), Checksum::EMPTY);
-            let _ = self.clock.applied(&name, incarnation, pos);
-            self.applied.insert(name, (incarnation, pos));
+            let _ = self.clock.applied(&name, file.incarnation, pos);
+            self.applied.insert(name, (file.incarnation, pos));
         } else {
-            self.arriving.insert(name, (round, incarnation));
+            self.arriving.insert(name, file);
         }
     }
 }

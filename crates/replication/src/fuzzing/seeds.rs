@@ -52,6 +52,19 @@ pub(super) fn of_primaries() -> Vec<Vec<u8>> {
             heartbeat(false),
             to::Message::Refusal(refusal),
         ]),
+        // What must be refused: a file within a file, a hole, a piece that came already.
+        stream(vec![
+            chunk("a.db", 0, 1, 0, false, true),
+            chunk("a.db", 0, 3, 0, false, true),
+        ]),
+        stream(vec![
+            chunk("a.db", 0, 1, 0, false, true),
+            chunk("a.db", 0, 1, 20, true, false),
+        ]),
+        stream(vec![
+            chunk("a.db", 0, 1, 0, false, true),
+            chunk("a.db", 0, 1, 0, false, false),
+        ]),
     ]
 }
 
