@@ -118,7 +118,7 @@ impl View {
             Some(size) => size,
             None => size_from_header(&database, &path, db)?,
         };
-        let view = View {
+        let mut view = View {
             page_size,
             page_count,
             database,
@@ -127,6 +127,11 @@ impl View {
             log,
             _locked: locked,
         };
+        if in_log.is_some() {
+            let mut first = Vec::new();
+            view.read(Pgno::FIRST, &mut first)?;
+            view.page_count = logical_page_count(&first, page_count);
+        }
         Ok((view, index))
     }
 
@@ -165,6 +170,15 @@ impl View {
     pub(crate) fn pages(&self) -> impl Iterator<Item = Pgno> + use<> {
         pages_of(self.page_size, self.page_count)
     }
+}
+
+/// The page count after a commit that says `committed`, given page 1. A connection that found no log has taken the length
+/// of the file for the size of the database, which may be longer (SQLITE_FCNTL_CHUNK_SIZE): the header is right.
+pub(crate) fn logical_page_count(first_page: &[u8], committed: u32) -> u32 {
+    DatabaseHeader::parse(first_page)
+        .ok()
+        .and_then(|header| header.trusted_page_count())
+        .map_or(committed, |count| count.min(committed))
 }
 
 /// Pages 1 to `page_count` without the lock page.

@@ -6,12 +6,14 @@
 mod attached;
 mod both;
 mod checkpoints;
+mod copied;
 mod damaged;
 mod dev;
 mod disk;
 mod divergence;
 mod django;
 mod drop;
+mod exclusive;
 mod fossil;
 mod hot_journal;
 mod import;

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ltx::{Checksum, PageSize, Pgno};
+use sqlite::header::DatabaseHeader;
 use sqlite::wal::{FrameChain, FrameHeader, Salts, WalHeader, frame_offset};
 use sqlite::wal_index::WalIndexHeader;
 
@@ -17,7 +18,7 @@ use crate::error::{Error, IoContext};
 use crate::name::FileKind;
 use crate::shared_index::{open_existing, read_full, read_header};
 use crate::transaction::{ChangedPages, Extent};
-use crate::view::read_page;
+use crate::view::{logical_page_count, read_page};
 use crate::watch::Watch;
 
 /// How much of the -wal is read at once, in bytes.
@@ -271,6 +272,17 @@ impl Core {
         Ok((reader.finish(&mut self.wal.buffer), last))
     }
 
+    /// The page count after the batch. It is in page 1, so without that page the database has not grown.
+    fn page_count_after(&self, file: &File, batch: &Batch) -> Result<u32, Error> {
+        let Some(&(offset, _)) = batch.pages.get(&Pgno::FIRST) else {
+            return Ok(batch.page_count.min(self.table.page_count()));
+        };
+        let mut first = [0; DatabaseHeader::SIZE];
+        let path = self.dir().file(FileKind::Wal);
+        read_full(file, &mut first, offset).during("read", &path)?;
+        Ok(logical_page_count(&first, batch.page_count))
+    }
+
     fn publish_batch(
         &mut self,
         file: &File,
@@ -278,12 +290,13 @@ impl Core {
         page_size: PageSize,
     ) -> Result<(), Error> {
         let path = self.dir().file(FileKind::Wal);
+        let page_count = self.page_count_after(file, &batch)?;
         let Batch {
             pages,
             commits,
-            page_count,
             end,
             window,
+            ..
         } = batch;
         let changed: ChangedPages = pages
             .iter()
