@@ -265,6 +265,21 @@ impl Database {
                 }
                 done(resized);
             }),
+            // A checkpoint leaves at least a page: somebody is about to write another file in place of this one.
+            FileKind::Database
+                if len == 0 && self.shared.mode() == Mode::Wal && self.shared.env.is_primary() =>
+            {
+                self.strand.post(move |core| {
+                    let captured = core
+                        .capture(Occasion::End)
+                        .map_err(|_| Refusal::CaptureFailed);
+                    let resized = captured.and_then(|()| resize());
+                    if resized.is_ok() {
+                        core.begin_in_place();
+                    }
+                    done(resized);
+                })
+            }
             FileKind::Database => {
                 let resized = resize();
                 self.shared.dirty.lock().touch();
@@ -347,6 +362,11 @@ impl Core {
             self.leave();
         }
         self.leave_wal_if_unused();
+        if self.shared.open_handles(FileKind::Database) == 0
+            && let Err(error) = self.notice_file_of_another()
+        {
+            tracing::warn!(database = %self.name(), error = error.chain(), "the closed database could not be read");
+        }
     }
 
     /// The -wal was removed by an application: it was the last one, or it changes the journal mode.
@@ -358,6 +378,14 @@ impl Core {
         if self.shared.unseen_writers.load(Ordering::Acquire) > 0 {
             self.watch_database_file();
         }
+    }
+
+    /// What the database file is now, only the file itself tells; it is written without a log, maybe unseen.
+    pub(crate) fn begin_in_place(&mut self) {
+        self.forget_generation();
+        self.set_mode(Mode::Empty);
+        self.shared.dirty.lock().note_unseen();
+        self.watch_database_file();
     }
 
     fn journal_gone(&mut self, result: &Result<(), Refusal>) {

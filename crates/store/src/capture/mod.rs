@@ -9,12 +9,17 @@ pub(crate) mod rollback;
 mod several;
 pub(crate) mod wal;
 
+use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use ltx::Pgno;
+
 use crate::core::Core;
-use crate::error::Error;
+use crate::error::{Error, IoContext};
+use crate::name::FileKind;
 use crate::status::Mode;
+use crate::view::read_page;
 
 /// Why a capture runs: it decides what may be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +85,26 @@ impl Core {
                 tracing::warn!(database = %self.name(), error = error.chain(), "its journal mode is not known");
             }
         }
+    }
+
+    /// Whoever had a database in WAL mode open need not have been SQLite (`dd`, `rsync --inplace`), and nobody sees their
+    /// writes. Once it is closed and the log is gone, the first page is the one that is known, or all is compared.
+    pub(crate) fn notice_file_of_another(&mut self) -> Result<(), Error> {
+        let log = self.dir().file(FileKind::Wal);
+        let known = self.page_size.filter(|_| self.mode() == Mode::Wal);
+        let Some(page_size) = known.filter(|_| self.may_capture() && !log.exists()) else {
+            return Ok(());
+        };
+        let path = self.dir().file(FileKind::Database);
+        let file = File::open(&path).during("open", &path)?;
+        let mut page = Vec::new();
+        read_page(&file, 0, page_size, &mut page).during("read", &path)?;
+        if ltx::page_checksum(Pgno::FIRST, &page) == self.table.get(Pgno::FIRST) {
+            return Ok(());
+        }
+        tracing::warn!(database = %self.name(), pos = %self.pos(), "written by somebody else than SQLite");
+        self.begin_in_place();
+        self.capture(Occasion::Wake)
     }
 
     /// Captures are the primary's, and only from a known state.
