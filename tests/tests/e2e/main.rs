@@ -19,6 +19,7 @@ mod hot_journal;
 mod import;
 mod import_refused;
 mod journal;
+mod large;
 mod late_join;
 mod lifecycles;
 mod long_reader;

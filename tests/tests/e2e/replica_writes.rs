@@ -8,10 +8,16 @@ use harness::client::{Access, Session, Workload};
 use harness::ledger::JournalMode;
 use harness::{Cluster, assert_agreement, await_same_position};
 
+use crate::both::both_ways;
+
 const LIMIT: Duration = Duration::from_secs(90);
 const BUSY: i32 = 5;
 const READONLY: i32 = 8;
 const WRITE: &str = "UPDATE tick SET value = value + 100";
+
+both_ways! {
+    attempts_stall_nothing
+}
 
 /// A pair with a ledger in `mode` on both nodes.
 fn pair_with_ledger(mode: JournalMode) -> Option<(Cluster, Workload)> {
@@ -163,4 +169,38 @@ fn files_of_a_replica_cannot_be_changed_by_hand() {
         replica.api().database("new").is_none(),
         "nothing of it is left"
     );
+}
+
+/// Attempts while transactions arrive, with a journal and without. (A transaction that stays open after it was refused
+/// delays the apply as a reader's does.)
+fn attempts_stall_nothing(passthrough: bool) {
+    for (mode, journal) in [
+        (JournalMode::Delete, "delete"),
+        (JournalMode::Delete, "memory"),
+        (JournalMode::Persist, "off"),
+    ] {
+        let Some(cluster) = Cluster::pair_with(LIMIT, passthrough) else {
+            return;
+        };
+        let tag = cluster.stage.tag();
+        let workload = Workload::new(mode, 4096, 5).transactions(20);
+        workload.run(tag, &cluster.primary.database("app"));
+        await_same_position(&cluster.primary, cluster.replica(), "app");
+        let there = cluster.replica().database("app");
+        let mut application = Session::open(tag, &there, Access::ReadWrite);
+        application.rows(&format!(
+            "PRAGMA busy_timeout = 2000; PRAGMA journal_mode = {journal}"
+        ));
+        let mut running = workload
+            .more(6)
+            .start(tag, &cluster.primary.database("app"));
+        while !running.ended() {
+            for sql in [WRITE, "BEGIN IMMEDIATE; UPDATE account SET balance = 0"] {
+                application.error(sql);
+                let _ = application.run("ROLLBACK");
+            }
+        }
+        running.succeed();
+        assert_agreement(&cluster, "app");
+    }
 }
