@@ -195,7 +195,10 @@ fn attempts_stall_nothing(passthrough: bool) {
             .more(6)
             .start(tag, &cluster.primary.database("app"));
         while !running.ended() {
-            for sql in [WRITE, "BEGIN IMMEDIATE; UPDATE account SET balance = 0"] {
+            for sql in [
+                WRITE,
+                "BEGIN IMMEDIATE; UPDATE account SET balance = 0; COMMIT",
+            ] {
                 application.error(sql);
                 let _ = application.run("ROLLBACK");
             }
