@@ -28,8 +28,9 @@ fn connection(cluster: &Cluster, synchronous: &str) -> Session {
 }
 
 /// One connection checkpoints at FULL with a reader present; another, at OFF, writes more, checkpoints that and begins
-/// the log anew: salt-1 goes up by one and nobody syncs anything. With passthrough the node is stopped meanwhile, so
-/// that it sees only what is left.
+/// the log anew: salt-1 goes up by one and nobody syncs anything. With passthrough the node is stopped meanwhile, until
+/// the checkpoint asks it for something (the length of the file, its truncation). From then on it is a race, which
+/// the node mostly wins: that it compares when it loses is not held here.
 fn an_unproven_generation(passthrough: bool) {
     let Some(cluster) = Cluster::pair_with(LIMIT, passthrough) else {
         return;
