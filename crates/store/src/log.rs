@@ -198,6 +198,11 @@ impl LtxLog {
         self.files.iter().cloned().collect()
     }
 
+    /// Whether the file at `path` is part of it.
+    pub(crate) fn has(&self, path: &Path) -> bool {
+        self.files.iter().any(|file| file.path() == path)
+    }
+
     pub(crate) fn file_count(&self) -> u64 {
         self.files.len() as u64
     }

@@ -169,6 +169,10 @@ impl Core {
             .ltx()
             .join(ltx::file_name(header.min_txid, header.max_txid));
         let size = spool.len();
+        // After a crash of the machine there may be one of that name that could not be read.
+        if path.exists() && !self.shared.log.read().has(&path) {
+            crate::aside::put_file_aside(self.env(), self.name(), &path)?;
+        }
         let bytes = spool.place(&path)?;
         let file = LtxFile::new(path, header, trailer, size).with_bytes(bytes);
         let replaced = self.shared.log.write().push(file);
