@@ -45,8 +45,8 @@ fn pos_before(file: &LtxFile) -> Option<Pos> {
     })
 }
 
-/// How many files of the log come before `pos`; `None` if it is no position of the log.
-pub(super) fn files_before(files: &[LtxFile], found: impl Fn(Pos) -> bool) -> Option<usize> {
+/// How many files of the log come before a position; `None` if it is no position of the log.
+fn files_before(files: &[LtxFile], found: impl Fn(Pos) -> bool) -> Option<usize> {
     let first = files.first().and_then(pos_before).filter(|pos| found(*pos));
     if first.is_some() {
         return Some(0);
@@ -55,27 +55,51 @@ pub(super) fn files_before(files: &[LtxFile], found: impl Fn(Pos) -> bool) -> Op
     Some(last + 1)
 }
 
-/// The table at `end`, the end of the log or that of `base`: `base`, a table that was saved once, and the files after it; or the newest
-/// snapshot in the log and what follows. `None` if the log does not tell.
-pub(super) fn table_at_end(
+/// What the log tells of a content.
+///
+/// Page by page: the checksum of a database is the XOR of those of its pages, and CRCs are linear. A transaction that
+/// changes two pages in the same way, at the same place, leaves the database's checksum as it was.
+#[derive(Default)]
+pub(super) struct Compared {
+    /// The table at the end of the log; `None` if the log does not tell.
+    pub(super) at_end: Option<ChecksumTable>,
+    /// How many files come before the position that the content is that of.
+    pub(super) exact: Option<usize>,
+}
+
+/// Follows the log to `end`, from `base`, a table that was saved once, or from the newest snapshot in the log, and looks
+/// for `content` on the way.
+pub(super) fn compare(
     base: Option<(ChecksumTable, Pos)>,
     files: &[LtxFile],
     end: Pos,
-) -> Result<Option<ChecksumTable>, Error> {
-    if let Some((table, _)) = base.as_ref().filter(|(_, pos)| *pos == end) {
-        return Ok(Some(table.clone()));
-    }
+    content: &ChecksumTable,
+) -> Result<Compared, Error> {
     let snapshot = files.iter().rposition(|file| pos_before(file).is_none());
     let based = base.and_then(|(table, pos)| {
-        let skipped = files_before(files, |at| at == pos)?;
+        let skipped = if pos == end {
+            files.len()
+        } else {
+            files_before(files, |at| at == pos)?
+        };
         Some((table, skipped))
     });
-    let (mut table, skipped) = match (based, snapshot) {
-        (Some((table, skipped)), _) => (table, skipped),
-        (None, Some(index)) => (ChecksumTable::default(), index),
-        (None, None) => return Ok(None),
+    let (mut table, skipped, mut exact) = match (based, snapshot) {
+        (Some((table, skipped)), _) => {
+            let exact = (table == *content).then_some(skipped);
+            (table, skipped, exact)
+        }
+        (None, Some(index)) => (ChecksumTable::default(), index, None),
+        (None, None) => {
+            // Nothing but the sums.
+            let exact = files_before(files, |pos| pos.checksum == content.sum());
+            return Ok(Compared {
+                at_end: None,
+                exact,
+            });
+        }
     };
-    for file in &files[skipped..] {
+    for (index, file) in files.iter().enumerate().skip(skipped) {
         let (header, pages) = read_pages(file)?;
         if header.is_snapshot() {
             table = ChecksumTable::default();
@@ -84,16 +108,31 @@ pub(super) fn table_at_end(
         for (pgno, checksum) in pages {
             table.set(pgno, checksum);
         }
+        if table == *content {
+            exact = Some(index + 1);
+        }
     }
-    Ok((table.sum() == end.checksum).then_some(table))
+    if table.sum() != end.checksum {
+        return Ok(Compared::default());
+    }
+    if exact.is_none() && content.sum() != end.checksum {
+        // Before the table that the way began with.
+        exact = files_before(&files[..skipped], |pos| pos.checksum == content.sum())
+            .filter(|index| *index < files.len());
+    }
+    Ok(Compared {
+        at_end: Some(table),
+        exact,
+    })
 }
 
-/// Lays the files over `content`, the newest first, until that gives the checksum of the end. `None` if all of them
-/// do not.
+/// Lays the files over `content`, the newest first, until that gives the end: `at_end`, or at least its checksum. `None`
+/// if all of them do not.
 pub(super) fn lay_over(
     content: &ChecksumTable,
     page_size: Option<PageSize>,
     files: &[LtxFile],
+    at_end: Option<&ChecksumTable>,
 ) -> Result<Option<Overlay>, Error> {
     let Some(last) = files.last() else {
         return Ok(None);
@@ -123,7 +162,9 @@ pub(super) fn lay_over(
                 after.set(pgno, checksum);
             }
         }
-        if after.sum() == last.post_apply_checksum {
+        let arrived =
+            after.sum() == last.post_apply_checksum && at_end.is_none_or(|at_end| after == *at_end);
+        if arrived {
             return Ok(Some(overlay(&known, header, &newest, files)));
         }
         if of_file.is_snapshot() {

@@ -16,7 +16,7 @@ use std::os::unix::fs::FileExt;
 use ltx::Pos;
 
 use super::journal::Played;
-use super::replay::{self, Overlay};
+use super::replay::{self, Compared, Overlay};
 use crate::core::Core;
 use crate::error::{Error, IoContext};
 use crate::incarnation;
@@ -57,26 +57,32 @@ impl Core {
         let (base, played) =
             found.map_or((None, Played::Nothing), |found| (found.base, found.played));
         let files = self.shared.log.read().files();
-        let sum = self.table.sum();
-        let exact = replay::files_before(&files, |pos| pos.checksum == sum);
         let broken = self.is_broken();
+        let Compared { at_end, exact } =
+            replay::compare(base, &files, self.pos(), &self.table).unwrap_or_else(|error| {
+                tracing::warn!(database = %self.name(), error = error.chain(), "the log cannot be used");
+                Compared::default()
+            });
+        if exact == Some(files.len()) && !broken {
+            return Ok(());
+        }
         let end = files.last().map(LtxFile::post_pos);
         let own_write = incarnation::read_hex(&self.dir().unfinished())?;
         let torn = own_write.is_some() && own_write == end.map(|pos| pos.txid.get());
         if !role.is_primary() && self.env().was_primary && exact.is_none() && !broken && !torn {
-            self.put_content_aside(base.clone(), &files)?;
+            self.put_content_aside(at_end.clone(), &files)?;
         }
         let usable = match exact {
             _ if !role.is_primary() || torn || broken => &files[..],
             Some(skipped) if played != Played::UndoneOfSeveral => &files[skipped..],
             _ => &[],
         };
-        if self.follow_log(usable, broken)? {
+        if self.follow_log(usable, at_end.as_ref(), broken)? {
             return Ok(());
         }
         match role {
             _ if broken && role.is_primary() => self.refuse_broken(),
-            Role::Primary { .. } => self.mint_content(base, &files)?,
+            Role::Primary { .. } => self.mint_content(at_end, &files)?,
             _ => self.wait_for_snapshot(),
         }
         Ok(())
@@ -124,7 +130,7 @@ impl Core {
         let verified = self.verify(&mut incoming)?;
         self.store_file(incoming.spool, &verified.header, &verified.trailer)?;
         let last: Vec<LtxFile> = self.shared.log.read().last().cloned().into_iter().collect();
-        if self.follow_log(&last, false)? {
+        if self.follow_log(&last, None, false)? {
             return Ok(self.pos());
         }
         Err(Error::PostApplyMismatch {
@@ -136,8 +142,13 @@ impl Core {
     }
 
     /// Writes what the content lacks of the end of the log. `false` if these files do not lead there.
-    fn follow_log(&mut self, files: &[LtxFile], keep_old: bool) -> Result<bool, Error> {
-        let overlay = match replay::lay_over(&self.table, self.page_size, files) {
+    fn follow_log(
+        &mut self,
+        files: &[LtxFile],
+        at_end: Option<&ChecksumTable>,
+        keep_old: bool,
+    ) -> Result<bool, Error> {
+        let overlay = match replay::lay_over(&self.table, self.page_size, files, at_end) {
             Ok(Some(overlay)) => overlay,
             Ok(None) => return Ok(false),
             Err(error) => {
@@ -202,13 +213,13 @@ impl Core {
     /// The content becomes the next transaction.
     fn mint_content(
         &mut self,
-        base: Option<(ChecksumTable, Pos)>,
+        at_end: Option<ChecksumTable>,
         files: &[LtxFile],
     ) -> Result<(), Error> {
         if self.page_size.is_none() || self.table.page_count() == 0 {
             return Ok(());
         }
-        let transaction = self.encode_content(base, files)?;
+        let transaction = self.encode_content(at_end, files)?;
         let pos = self.publish(transaction)?;
         tracing::info!(database = %self.name(), %pos, "the content was ahead of the log: made a transaction of it");
         Ok(())
@@ -217,11 +228,11 @@ impl Core {
     /// The content of a node that is no longer the primary: what others will never see.
     fn put_content_aside(
         &mut self,
-        base: Option<(ChecksumTable, Pos)>,
+        at_end: Option<ChecksumTable>,
         files: &[LtxFile],
     ) -> Result<(), Error> {
         let content = self.table.clone();
-        let transaction = self.encode_content(base, files);
+        let transaction = self.encode_content(at_end, files);
         self.table = content;
         crate::aside::put_transaction_aside(self.env(), self.name(), transaction?)
     }
@@ -230,7 +241,7 @@ impl Core {
     /// if that cannot be known. Leaves the table of the end of the log behind, for [`Core::publish`].
     fn encode_content(
         &mut self,
-        base: Option<(ChecksumTable, Pos)>,
+        at_end: Option<ChecksumTable>,
         files: &[LtxFile],
     ) -> Result<Transaction, Error> {
         let Some(page_size) = self.page_size else {
@@ -239,10 +250,6 @@ impl Core {
         let page_count = self.table.page_count();
         let path = self.dir().file(FileKind::Database);
         let file = File::open(&path).during("open", &path)?;
-        let at_end = replay::table_at_end(base, files, self.pos()).unwrap_or_else(|error| {
-            tracing::warn!(database = %self.name(), error = error.chain(), "the log cannot be used");
-            None
-        });
         let same_size = files_have_size(files, page_size);
         let at_end = at_end.filter(|_| same_size && !self.pos().txid.is_zero());
         let extent = if at_end.is_some() {
