@@ -143,10 +143,11 @@ impl Node {
         let what = format!("{} answers GET /info", self.name);
         until(READY, &what, || {
             self.assert_running();
-            // The mount of a process that died is there, too.
+            // The mount of a process that died is there, too, and cannot be listed. Between it and the new one there is
+            // none, and the directory below can be: so listed first, then mounted.
             api.info().is_some_and(|info| info.is_primary == primary)
-                && is_mounted(self.mount())
                 && std::fs::read_dir(self.mount()).is_ok()
+                && is_mounted(self.mount())
         });
     }
 
