@@ -1,11 +1,14 @@
 //! A replica leaves WAL mode: only when no application is connected, as SQLite itself.
 
+use std::io;
+
 use sqlite::lock;
 
 use crate::core::Core;
 use crate::error::{Error, IoContext};
-use crate::locks;
-use crate::name::FileKind;
+use crate::locks::{self, LockKind};
+use crate::mount::Mount;
+use crate::name::{DbName, FileKind};
 use crate::status::Mode;
 
 impl Core {
@@ -32,17 +35,26 @@ impl Core {
         }
         let path = self.dir().file(FileKind::Database);
         let database = writer.database.try_clone().during("duplicate", &path)?;
+        let mount = self.env().mount()?.clone();
+        // As long as there is a log, readers read it: nobody may write past it.
+        if let Err(error) = remove(&*mount, self.name(), FileKind::Wal) {
+            locks::try_lock(&database, lock::SHARED, LockKind::Shared).during("lock", &path)?;
+            locks::unlock(&database, lock::PENDING).during("unlock", &path)?;
+            return Err(error).during("remove", &self.dir().file(FileKind::Wal));
+        }
         self.set_writer(None);
-        let mount = self.env().mount()?;
-        for kind in [FileKind::Wal, FileKind::Shm] {
-            match mount.unlink(self.name(), kind) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error).during("remove", &self.dir().file(kind));
-                }
-                _ => {}
-            }
+        // Without a log it means nothing to anybody.
+        if let Err(error) = remove(&*mount, self.name(), FileKind::Shm) {
+            tracing::warn!(database = %self.name(), %error, "the wal-index stays");
         }
         locks::unlock(&database, lock::SHARED).during("unlock", &path)?;
         locks::unlock(&database, lock::PENDING).during("unlock", &path)
+    }
+}
+
+fn remove(mount: &dyn Mount, name: &DbName, kind: FileKind) -> io::Result<()> {
+    match mount.unlink(name, kind) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
