@@ -19,7 +19,16 @@ pub fn litefs_binary() -> &'static Path {
 
 /// The SQLite client of this package; cargo builds it along with the tests.
 pub fn client_binary() -> PathBuf {
-    let path = profile_directory().join("sqlclient");
+    program("sqlclient")
+}
+
+/// The file system of tests of crashes and faults.
+pub(crate) fn faultfs_binary() -> PathBuf {
+    program("faultfs")
+}
+
+fn program(name: &str) -> PathBuf {
+    let path = profile_directory().join(name);
     assert!(
         path.exists(),
         "{} is missing: run the tests through cargo",

@@ -35,6 +35,7 @@ mod until;
 mod watchdog;
 
 pub mod client;
+pub mod faultfs;
 pub mod ledger;
 
 pub use agreement::{assert_agreement, await_same_position};

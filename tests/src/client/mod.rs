@@ -7,6 +7,8 @@ mod session;
 mod watch;
 mod workload;
 
+pub(crate) use peer::Peer;
+
 pub use digest::run_digest;
 pub use open::Access;
 pub use session::{Session, SqlError, run_session};

@@ -9,7 +9,7 @@ use crate::process::TAG;
 
 /// A running client. Dropping it kills it.
 #[derive(Debug)]
-pub(super) struct Peer {
+pub(crate) struct Peer {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
@@ -17,14 +17,14 @@ pub(super) struct Peer {
 
 impl Peer {
     /// Starts `command` of the client on `database`. `tag` is that of the stage.
-    pub(super) fn start(tag: &str, command: &str, database: &Path, arguments: &[&str]) -> Peer {
+    pub(crate) fn start(tag: &str, command: &str, database: &Path, arguments: &[&str]) -> Peer {
         let mut process = Command::new(client_binary());
         process.arg(command).arg(database).args(arguments);
         Peer::spawn(tag, process)
     }
 
     /// Starts any process that speaks over its standard input and output.
-    pub(super) fn spawn(tag: &str, mut process: Command) -> Peer {
+    pub(crate) fn spawn(tag: &str, mut process: Command) -> Peer {
         process
             .env(TAG, tag)
             .stdin(Stdio::piped())
@@ -41,14 +41,14 @@ impl Peer {
 
     /// Sends a line.
     #[track_caller]
-    pub(super) fn send(&mut self, line: &str) {
+    pub(crate) fn send(&mut self, line: &str) {
         let input = self.input.as_mut().expect("the input is open");
         writeln!(input, "{line}").expect("the client listens");
     }
 
     /// Waits for a line. The watchdog of the stage ends this if the client hangs.
     #[track_caller]
-    pub(super) fn receive(&mut self) -> String {
+    pub(crate) fn receive(&mut self) -> String {
         let mut line = String::new();
         self.output
             .read_line(&mut line)
@@ -62,24 +62,24 @@ impl Peer {
     }
 
     /// Tells it that there is nothing more to come.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         drop(self.input.take());
     }
 
     /// Waits for its end.
     #[track_caller]
-    pub(super) fn wait(&mut self) {
+    pub(crate) fn wait(&mut self) {
         let status = self.child.wait().expect("the client is our child");
         assert!(status.success(), "the client ended with {status}");
     }
 
     /// Whether it has ended.
-    pub(super) fn ended(&mut self) -> bool {
+    pub(crate) fn ended(&mut self) -> bool {
         self.child.try_wait().is_ok_and(|status| status.is_some())
     }
 
     /// Ends it without warning.
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
