@@ -15,6 +15,7 @@ mod divergence;
 mod django;
 mod drop;
 mod exclusive;
+mod faults;
 mod fossil;
 mod hot_journal;
 mod import;
