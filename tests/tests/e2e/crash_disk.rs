@@ -1,4 +1,4 @@
-//! The disk of a primary that died, made for any moment of a recorded run, and what a new start makes of it.
+//! The disk of a node that died, made for any moment of a recorded run, and what a new start makes of it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,6 +25,13 @@ pub(crate) struct Script {
     pub(crate) commits: u32,
 }
 
+/// Which node dies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dies {
+    Primary,
+    Replica,
+}
+
 /// A script that was run on a disk that remembers everything.
 pub(crate) struct Recording {
     cluster: Cluster,
@@ -34,8 +41,9 @@ pub(crate) struct Recording {
     /// When the script began and ended.
     begin: usize,
     end: usize,
-    /// The data directory of a replica that has everything.
-    replica: PathBuf,
+    dies: Dies,
+    /// The data directory of the other node, which has everything.
+    other: PathBuf,
 }
 
 /// How many commits must be there after a crash.
@@ -50,11 +58,16 @@ pub(crate) enum Kept {
 }
 
 /// Runs `script` on a pair; none where there can be no mounts.
-pub(crate) fn record(limit: Duration, script: &Script) -> Option<Recording> {
+pub(crate) fn record(limit: Duration, script: &Script, dies: Dies) -> Option<Recording> {
     let stage = Stage::with_mounts(limit)?;
     let mut primary = Node::primary(&stage, "primary");
     let mut replica = Node::replica(&stage, "replica1", &primary);
-    let mut disk = FaultFs::mount(&stage, &primary.settings().data);
+    let (mortal, other) = match dies {
+        Dies::Primary => (&primary, &replica),
+        Dies::Replica => (&replica, &primary),
+    };
+    let mut disk = FaultFs::mount(&stage, &mortal.settings().data);
+    let other = other.settings().data.clone();
     primary.start();
     replica.start();
     let begin = disk.done();
@@ -75,7 +88,6 @@ pub(crate) fn record(limit: Duration, script: &Script) -> Option<Recording> {
     let end = disk.done();
     replica.stop();
     primary.stop();
-    let whole = replica.settings().data.clone();
     Some(Recording {
         cluster: Cluster {
             primary,
@@ -86,7 +98,8 @@ pub(crate) fn record(limit: Duration, script: &Script) -> Option<Recording> {
         acknowledged,
         begin,
         end,
-        replica: whole,
+        dies,
+        other,
     })
 }
 
@@ -137,22 +150,37 @@ impl Recording {
         let stage = &self.cluster.stage;
         let mut primary = Node::primary(stage, &format!("again{moment}"));
         let replica = Node::replica(stage, &format!("follower{moment}"), &primary);
-        self.disk.image(moment, loss, &primary.settings().data);
-        copy(&self.replica, &replica.settings().data);
-        if matches!(loss, Loss::Unsynced { .. }) {
-            start_the_machine_again(&primary.settings().data);
+        let (primary_data, replica_data) = (
+            primary.settings().data.clone(),
+            replica.settings().data.clone(),
+        );
+        let (image, whole) = match self.dies {
+            Dies::Primary => (primary_data, replica_data),
+            Dies::Replica => (replica_data, primary_data),
+        };
+        self.disk.image(moment, loss, &image);
+        copy(&self.other, &whole);
+        // Every other time the node knows that the machine was off, and takes back from the other what it has lost.
+        let asks = matches!(loss, Loss::Unsynced { .. }) && moment % 2 == 1;
+        if asks {
+            start_the_machine_again(&image);
         }
-        let before = unreadable(&primary.settings().data);
+        let before = unreadable(&image);
         self.cluster.primary = primary;
         self.cluster.replicas = vec![replica];
-        // After a power failure the primary asks its replicas before it lets applications in.
         self.cluster.primary.launch();
-        self.cluster.replica_mut().launch();
-        self.cluster.primary.await_ready();
+        if asks {
+            self.cluster.replica_mut().launch();
+            self.cluster.primary.await_ready();
+        } else {
+            self.cluster.primary.await_ready();
+            self.check_rows(moment, kept, false);
+            self.cluster.replica_mut().launch();
+        }
         self.cluster.replica_mut().await_ready();
-        self.check_rows(moment, loss, kept);
+        self.check_rows(moment, kept, asks);
         self.go_on();
-        let after = unreadable(&self.cluster.primary.settings().data);
+        let after = unreadable(&image);
         let lost: Vec<_> = before.difference(&after).map(|(name, _)| name).collect();
         assert!(
             lost.is_empty(),
@@ -170,7 +198,12 @@ impl Recording {
         self.cluster.stop();
     }
 
-    fn check_rows(&self, moment: usize, loss: Loss, kept: Kept) {
+    /// What the primary has; `given_back`: its replica may have given it more.
+    fn check_rows(&self, moment: usize, kept: Kept, given_back: bool) {
+        let (moment, kept) = match self.dies {
+            Dies::Primary => (moment, kept),
+            Dies::Replica => (self.end, Kept::Acknowledged),
+        };
         let returned = self
             .acknowledged
             .iter()
@@ -202,10 +235,10 @@ impl Recording {
                 "a first part of the commits"
             );
         }
-        // What a machine has lost its replica may give back.
-        let most = match loss {
-            Loss::Nothing => returned + 1,
-            Loss::Unsynced { .. } => self.acknowledged.len(),
+        let most = if given_back {
+            self.acknowledged.len()
+        } else {
+            returned + 1
         };
         assert!(
             (least..=most).contains(&there.len()),

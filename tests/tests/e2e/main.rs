@@ -21,6 +21,7 @@ mod hot_journal;
 mod import;
 mod import_refused;
 mod journal;
+mod kill_loop;
 mod large;
 mod late_join;
 mod lifecycles;

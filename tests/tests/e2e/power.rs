@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use harness::faultfs::Loss;
 
-use crate::crash_disk::{Kept, Script, record};
+use crate::crash_disk::{Dies, Kept, Script, record};
 
 const LIMIT: Duration = Duration::from_secs(3600);
 /// Moments of each script that are tried by default.
@@ -41,7 +41,7 @@ macro_rules! moments {
     ($name:ident, $pragmas:literal, $between:ident, $loss:ident, $kept:ident) => {
         #[test]
         fn $name() {
-            if let Some(recording) = record(LIMIT, &script($pragmas, $between)) {
+            if let Some(recording) = record(LIMIT, &script($pragmas, $between), Dies::Primary) {
                 recording.at_moments(FEW, 1, $loss, Kept::$kept);
             }
         }
@@ -148,4 +148,40 @@ moments!(
     WAL,
     power_and_names,
     Acknowledged
+);
+
+macro_rules! moments_of_the_replica {
+    ($name:ident, $pragmas:literal, $between:ident, $loss:ident) => {
+        #[test]
+        fn $name() {
+            if let Some(recording) = record(LIMIT, &script($pragmas, $between), Dies::Replica) {
+                recording.at_moments(FEW, 2, $loss, Kept::Acknowledged);
+            }
+        }
+    };
+}
+
+moments_of_the_replica!(
+    kill_of_the_replica_in_delete_mode,
+    "PRAGMA journal_mode = delete",
+    ROLLBACK,
+    killed
+);
+moments_of_the_replica!(
+    kill_of_the_replica_in_wal_mode,
+    "PRAGMA journal_mode = wal",
+    WAL,
+    killed
+);
+moments_of_the_replica!(
+    power_of_the_replica_in_delete_mode,
+    "PRAGMA journal_mode = delete",
+    ROLLBACK,
+    power_and_names
+);
+moments_of_the_replica!(
+    power_of_the_replica_in_wal_mode,
+    "PRAGMA journal_mode = wal",
+    WAL,
+    power_and_names
 );
