@@ -148,7 +148,7 @@ impl Recording {
             self.disk.describe(moment)
         );
         let stage = &self.cluster.stage;
-        let mut primary = Node::primary(stage, &format!("again{moment}"));
+        let primary = Node::primary(stage, &format!("again{moment}"));
         let replica = Node::replica(stage, &format!("follower{moment}"), &primary);
         let (primary_data, replica_data) = (
             primary.settings().data.clone(),

@@ -16,7 +16,7 @@ const RECOVERED: Duration = Duration::from_secs(40);
 const FEW: usize = 4;
 const FAULTS: &str = "LITEFS_FAULTS";
 /// Operations of the short script, at most. Those beyond its end fail for nobody.
-const OPERATIONS: u64 = 60;
+const OPERATIONS: u64 = 200;
 /// SQLite's result codes for what a bad disk may look like: busy, READONLY, IOERR, FULL, CANTOPEN.
 const EXPECTED: [i32; 5] = [5, 8, 10, 13, 14];
 
@@ -142,7 +142,7 @@ fn script(pair: &Pair, written: &mut Written) {
 
 fn chosen(seed: u64) -> BTreeSet<u64> {
     let wanted = match std::env::var(FAULTS) {
-        Ok(word) if word == "all" => return (1..=10 * OPERATIONS).collect(),
+        Ok(word) if word == "all" => return (1..=2 * OPERATIONS).collect(),
         Ok(number) => number.parse().expect("a number of faults, or `all`"),
         Err(_) => FEW,
     };
