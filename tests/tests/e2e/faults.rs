@@ -271,3 +271,31 @@ fn a_snapshot_that_cannot_be_read_comes_later() {
     pair.assert_recovered();
     pair.cluster.stop();
 }
+
+/// A replica copies the log into the database before it leaves WAL mode. As long as it cannot remove the log, readers
+/// read it: what comes later must not go past it.
+#[test]
+fn a_replica_that_cannot_remove_its_log_does_not_leave_wal_mode() {
+    let Some(mut pair) = Pair::new(false) else {
+        return;
+    };
+    pair.create("wal");
+    let mut written = Written::default();
+    let mut session = pair.session();
+    assert!(written.insert(&mut session));
+    pair.disk.arm(Fault::of_all(Kind::Unlink, "/dbs/app/wal"));
+    assert_eq!(session.value("PRAGMA journal_mode = delete"), "delete");
+    for _ in 0..3 {
+        until(RECOVERED, "writes succeed", || written.insert(&mut session));
+        assert_agreement(&pair.cluster, "app");
+    }
+    let (_, hits) = pair.disk.disarm();
+    assert!(!hits.is_empty());
+    until(RECOVERED, "writes succeed", || written.insert(&mut session));
+    let log = pair.cluster.replica().database("app-wal");
+    until(RECOVERED, "the log is removed", || !log.exists());
+    written.assert_kept(&mut session);
+    session.close();
+    pair.assert_recovered();
+    pair.cluster.stop();
+}
