@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use crate::checksum::database_checksum;
 use crate::cluster::Cluster;
 use crate::export::{digest, integrity};
 use crate::node::Node;
@@ -39,7 +40,8 @@ pub fn await_same_position(primary: &Node, node: &Node, database: &str) -> Pos {
 }
 
 /// Waits for the same position everywhere, then checks that the exports of all nodes are the same bytes, that they are
-/// a good database, and that they have the content that the primary's applications see. Returns the position.
+/// those of the position's checksum, that they are a good database, and that they have the content that the primary's
+/// applications see. Returns the position.
 #[track_caller]
 pub fn assert_agreement(cluster: &Cluster, database: &str) -> Pos {
     let mut last = None;
@@ -47,6 +49,13 @@ pub fn assert_agreement(cluster: &Cluster, database: &str) -> Pos {
         last = Some(await_same_position(&cluster.primary, replica, database));
     }
     let export = exported(&cluster.primary, database);
+    if let Some(pos) = last {
+        let checksum = database_checksum(&export);
+        assert_eq!(
+            checksum, pos.checksum,
+            "the export does not have the checksum of the position, {checksum:016x} instead of {pos}"
+        );
+    }
     let copy = cluster.stage.directory().join(format!("export-{database}"));
     fs::write(&copy, &export).expect("the directory of a stage is ours");
     assert_eq!(integrity(&copy), "ok", "export of the primary");

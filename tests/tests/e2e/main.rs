@@ -29,6 +29,7 @@ mod long_reader;
 mod lost_tail;
 mod many;
 mod matrix;
+mod model;
 mod peers;
 mod power;
 mod reborn;
