@@ -50,14 +50,15 @@ impl World {
     fn compare_one(&mut self, database: Database) {
         let name = database.name();
         let plain = self.plain_path(database);
-        assert_agreement(&self.cluster, name);
-        self.replicated[database as usize] = true;
-        assert_eq!(integrity(&plain), "ok", "the plain file of {name}");
+        // This comes first: it undoes what a killed application has left half done.
         assert_eq!(
             digest(&self.cluster.primary.database(name)),
             digest(&plain),
             "{name} on the mount has another content than the plain file"
         );
+        assert_agreement(&self.cluster, name);
+        self.replicated[database as usize] = true;
+        assert_eq!(integrity(&plain), "ok", "the plain file of {name}");
     }
 
     #[track_caller]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use harness::{Cluster, Node, PlainDirectory, sqlite3};
 
-use super::operation::{Action, CONNECTIONS, Database, Mode, Operation, READERS, Reading, Way};
+use super::operation::{Action, CONNECTIONS, Database, Mode, Operation, READERS, Reading};
 use super::pair::{Pair, brief};
 use super::reader::Reader;
 use super::statement;
@@ -67,6 +67,8 @@ impl World {
             Operation::RestartPrimary { way } => self.restart_primary(*way),
             Operation::StopReplica { way } => self.stop_replica(*way),
             Operation::StartReplica => self.start_replica(),
+            Operation::WipeReplica => self.wipe_replica(),
+            Operation::Crash(crash) => return self.crash(crash),
         }
         "done".to_owned()
     }
@@ -79,7 +81,7 @@ impl World {
         self.plain.database(database.name())
     }
 
-    fn mount_path(&self, database: Database) -> PathBuf {
+    pub(super) fn mount_path(&self, database: Database) -> PathBuf {
         self.cluster.primary.database(database.name())
     }
 
@@ -88,7 +90,7 @@ impl World {
         Pair::open(tag, &self.mount_path(database), &self.plain_path(database))
     }
 
-    fn create(&mut self, database: Database, settings: &[String], mode: Mode) {
+    pub(super) fn create(&mut self, database: Database, settings: &[String], mode: Mode) {
         let mut pair = self.pair(database);
         for setting in settings {
             must(&mut pair, setting);
@@ -153,7 +155,7 @@ impl World {
     }
 
     /// Byte 18 of the header. The plain file is nobody's but ours; no lock of this process can be lost.
-    fn is_wal(&self, database: Database) -> bool {
+    pub(super) fn is_wal(&self, database: Database) -> bool {
         let bytes = fs::read(self.plain_path(database)).unwrap_or_default();
         bytes.get(18) == Some(&2)
     }
@@ -181,25 +183,9 @@ impl World {
         "done".to_owned()
     }
 
-    /// The end: everything ends well.
-    pub(super) fn finish(&mut self) {
-        self.close_all();
-        for reader in self.readers.iter_mut().filter_map(Option::take) {
-            reader.close();
-        }
-        self.start_replica();
-        self.cluster.stop();
-    }
-
     pub(super) fn close_all(&mut self) {
         for pair in self.connections.iter_mut().filter_map(Option::take) {
             pair.close();
-        }
-    }
-
-    fn kill_all(&mut self) {
-        for pair in self.connections.iter_mut().filter_map(Option::take) {
-            pair.kill();
         }
     }
 
@@ -240,53 +226,6 @@ impl World {
         self.replicated[database as usize] = false;
     }
 
-    fn restart_primary(&mut self, way: Way) {
-        if way == Way::Stopped {
-            self.close_all();
-            self.cluster.primary.stop();
-        } else {
-            for pair in self.connections.iter_mut().flatten() {
-                commit_what_cannot_be_undone(pair);
-            }
-            if way == Way::KilledAfterApplications {
-                self.kill_all();
-            }
-            self.cluster.primary.kill();
-            self.kill_all();
-        }
-        self.cluster.primary.start();
-    }
-
-    fn stop_replica(&mut self, way: Way) {
-        if !self.replica_runs {
-            return;
-        }
-        let readers = self.readers.iter_mut().filter_map(Option::take);
-        match way {
-            Way::Stopped => {
-                readers.for_each(Reader::close);
-                self.cluster.replica_mut().stop();
-            }
-            Way::Killed => {
-                let readers: Vec<Reader> = readers.collect();
-                self.cluster.replica_mut().kill();
-                readers.into_iter().for_each(Reader::kill);
-            }
-            Way::KilledAfterApplications => {
-                readers.for_each(Reader::kill);
-                self.cluster.replica_mut().kill();
-            }
-        }
-        self.replica_runs = false;
-    }
-
-    pub(super) fn start_replica(&mut self) {
-        if !self.replica_runs {
-            self.cluster.replica_mut().start();
-            self.replica_runs = true;
-        }
-    }
-
     fn read(&mut self, number: usize, reading: Reading) -> String {
         let database = Database::ALL[number % 2];
         let there = self.replica_runs && self.replicated[database as usize];
@@ -305,6 +244,8 @@ impl World {
         match reading {
             Reading::Begin => reader.begin(),
             Reading::End => reader.end(),
+            Reading::Write => reader.try_to_write(),
+            Reading::Checkpoint => reader.checkpoint(),
             _ => reader.look(),
         }
         "done".to_owned()
@@ -329,7 +270,7 @@ fn possible(action: &Action, mode: Mode) -> Action {
 }
 
 /// The same when the process ends in the middle of a transaction; a journal in memory dies with it.
-fn commit_what_cannot_be_undone(pair: &mut Pair) {
+pub(super) fn commit_what_cannot_be_undone(pair: &mut Pair) {
     if matches!(pair.mode, Mode::Off | Mode::Memory) {
         let _ = pair.run("COMMIT");
     }

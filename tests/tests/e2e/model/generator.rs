@@ -4,7 +4,7 @@
 //! balanced mixture would never come to happens for a while.
 
 use super::operation::{
-    Action, CONNECTIONS, Database, Mode, Operation, READERS, Reading, Rows, Way,
+    Action, CONNECTIONS, Crash, Database, Mode, Operation, READERS, Reading, Rows, Way,
 };
 use super::random::Random;
 
@@ -28,11 +28,12 @@ enum Kind {
     RestartPrimary,
     Replica,
     Reader,
+    Crash,
     Compare,
 }
 
 /// Each kind with its usual weight, and whether a plan may do without it.
-const KINDS: [(Kind, u32, bool); 18] = [
+const KINDS: [(Kind, u32, bool); 19] = [
     (Kind::Write, 60, false),
     (Kind::Transaction, 30, false),
     (Kind::Savepoint, 10, true),
@@ -47,9 +48,10 @@ const KINDS: [(Kind, u32, bool); 18] = [
     (Kind::Close, 6, true),
     (Kind::Kill, 4, true),
     (Kind::Drop, 1, true),
-    (Kind::RestartPrimary, 3, true),
+    (Kind::RestartPrimary, 2, true),
     (Kind::Replica, 4, true),
     (Kind::Reader, 10, true),
+    (Kind::Crash, 3, true),
     (Kind::Compare, 7, false),
 ];
 
@@ -131,6 +133,7 @@ impl Generator {
             }
             Kind::Replica => self.replica(),
             Kind::Reader => self.reader(),
+            Kind::Crash => self.crash(),
             kind => self.action(kind),
         }
     }
@@ -171,13 +174,24 @@ impl Generator {
         if self.random.once_in(2) {
             return Operation::StartReplica;
         }
+        if self.random.once_in(4) {
+            return Operation::WipeReplica;
+        }
         let ways = [Way::Stopped, Way::Killed, Way::KilledAfterApplications];
         let way = self.random.pick(&ways);
         Operation::StopReplica { way }
     }
 
     fn reader(&mut self) -> Operation {
-        let readings = [Reading::Begin, Reading::Read, Reading::End, Reading::Read];
+        let readings = [
+            Reading::Begin,
+            Reading::Begin,
+            Reading::Read,
+            Reading::Read,
+            Reading::End,
+            Reading::Write,
+            Reading::Checkpoint,
+        ];
         let action = if self.random.once_in(8) {
             Reading::Close
         } else {
@@ -220,25 +234,24 @@ impl Generator {
         Operation::On { connection, action }
     }
 
+    fn crash(&mut self) -> Operation {
+        self.connections.fill(Belief::default());
+        let rows = self.rows(50);
+        let modes = [Mode::Delete, Mode::Truncate, Mode::Persist];
+        Operation::Crash(Crash {
+            database: self.random.pick(&Database::ALL),
+            mode: self.random.pick(&modes),
+            both: self.random.once_in(3),
+            node: self.random.once_in(2),
+            microseconds: self.random.below(15_000),
+            rows,
+        })
+    }
+
     fn write(&mut self, connection: usize) -> Action {
-        self.salt += 1;
         // Now and then the database that is not attached: an error.
-        let odds = if self.connections[connection].attached {
-            2
-        } else {
-            50
-        };
-        let lengths = [0, 8, 40, 200, 200, 1000, 5000, 30_000];
-        let length = self.random.pick(&lengths);
-        let most = if length > 1000 { 5 } else { 40 };
-        let rows = Rows {
-            other: self.random.once_in(odds),
-            table: u8::from(self.random.once_in(3)),
-            from: self.random.below(200),
-            count: 1 + self.random.below(most),
-            length,
-            salt: self.salt,
-        };
+        let attached = self.connections[connection].attached;
+        let rows = self.rows(if attached { 2 } else { 50 });
         match self.random.below(20) {
             0..10 => Action::Insert(rows),
             10..15 => Action::Update(rows),
@@ -247,6 +260,22 @@ impl Generator {
                 ..rows
             }),
             _ => Action::Empty(rows),
+        }
+    }
+
+    /// Some rows, once in `odds` times of the attached database.
+    fn rows(&mut self, odds: u32) -> Rows {
+        self.salt += 1;
+        let lengths = [0, 8, 40, 200, 200, 1000, 5000, 30_000];
+        let length = self.random.pick(&lengths);
+        let most = if length > 1000 { 5 } else { 40 };
+        Rows {
+            other: self.random.once_in(odds),
+            table: u8::from(self.random.once_in(3)),
+            from: self.random.below(200),
+            count: 1 + self.random.below(most),
+            length,
+            salt: self.salt,
         }
     }
 
@@ -307,6 +336,9 @@ impl Generator {
             ("wal_autocheckpoint", &[0, 1, 10, 1000]),
             ("secure_delete", &[0, 1, 2]),
         ];
+        if self.random.once_in(3) {
+            return Action::Set("cache_size".to_owned(), 1);
+        }
         let (name, values) = self.random.pick(&settings);
         Action::Set(name.to_owned(), self.random.pick(values))
     }

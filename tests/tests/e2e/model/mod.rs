@@ -2,8 +2,10 @@
 //! same answers on both, and the replica has the same bytes as the primary.
 
 mod comparison;
+mod crash;
 mod executor;
 mod generator;
+mod nodes;
 mod operation;
 mod pair;
 mod random;
@@ -16,7 +18,7 @@ use std::time::{Duration, Instant};
 use run::check;
 
 /// Operations of a plan, unless the environment says something else.
-const STEPS: usize = 150;
+const STEPS: usize = 200;
 
 fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
     let text = std::env::var(name).ok()?;
@@ -66,7 +68,7 @@ fn long() {
     let end = Instant::now() + duration;
     let mut number = from;
     while number == from || Instant::now() < end {
-        seed(number, !cached && number % 2 == 0);
+        seed(number, !cached && number.is_multiple_of(2));
         eprintln!("seed {number} agrees");
         number += 1;
     }

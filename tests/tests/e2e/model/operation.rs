@@ -71,6 +71,26 @@ pub(super) enum Operation {
     StopReplica { way: Way },
     /// The replica comes back.
     StartReplica,
+    /// The replica comes back with nothing.
+    WipeReplica,
+    /// A transaction during which something is killed. It is the only one.
+    Crash(Crash),
+}
+
+/// See [`Operation::Crash`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Crash {
+    pub(super) database: Database,
+    /// The journal mode, where the database is not in WAL mode.
+    pub(super) mode: Mode,
+    /// Whether the transaction is over both databases, where neither is in WAL mode: then it is atomic.
+    pub(super) both: bool,
+    /// Whether the node is killed, and then the application; else the application alone.
+    pub(super) node: bool,
+    /// From the start of the transaction to the kill.
+    pub(super) microseconds: u32,
+    pub(super) rows: Rows,
 }
 
 /// How a node goes.
@@ -92,6 +112,9 @@ pub(super) enum Reading {
     Begin,
     Read,
     End,
+    /// A write that is refused.
+    Write,
+    Checkpoint,
     Close,
 }
 

@@ -1,6 +1,6 @@
 //! A connection on the primary's mount and one on a plain file, which do the same.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use harness::client::{Access, Session, SqlError};
@@ -33,7 +33,7 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    pub(super) fn open(tag: &str, mount: &PathBuf, plain: &PathBuf) -> Pair {
+    pub(super) fn open(tag: &str, mount: &Path, plain: &Path) -> Pair {
         let mut pair = Pair {
             mount: Session::open(tag, mount, Access::Create),
             plain: Session::open(tag, plain, Access::Create),

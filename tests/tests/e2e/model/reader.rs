@@ -7,6 +7,13 @@ use harness::client::{Access, Session};
 /// What a reader looks at: the table that is always there.
 const LOOK: &str = "SELECT id, note, x FROM t0 ORDER BY id";
 
+/// SQLITE_BUSY.
+const BUSY: i32 = 5;
+/// SQLITE_READONLY.
+const READONLY: i32 = 8;
+/// As long as a transaction is applied, in milliseconds, and much longer.
+const PATIENCE: u32 = 40_000;
+
 type Rows = Vec<Vec<String>>;
 
 /// An application that reads on the replica.
@@ -50,6 +57,27 @@ impl Reader {
         self.look();
         if self.snapshot.take().is_some() {
             self.session.rows("COMMIT");
+        }
+    }
+
+    /// docs/semantics.md: "attempt to write a readonly database" or "database is locked".
+    #[track_caller]
+    pub(super) fn try_to_write(&mut self) {
+        self.session.rows("PRAGMA busy_timeout = 0");
+        let refused = self.session.error("INSERT INTO t0(note) VALUES (1)");
+        assert!(
+            [BUSY, READONLY].contains(&refused.code),
+            "a write on the replica: {refused:?}"
+        );
+        self.session
+            .rows(&format!("PRAGMA busy_timeout = {PATIENCE}"));
+    }
+
+    /// docs/semantics.md: "PASSIVE works: it only copies what is committed. FULL, RESTART and TRUNCATE report busy". In
+    /// a transaction SQLite refuses it.
+    pub(super) fn checkpoint(&mut self) {
+        for kind in ["passive", "truncate"] {
+            let _ = self.session.run(&format!("PRAGMA wal_checkpoint({kind})"));
         }
     }
 
