@@ -81,6 +81,14 @@ impl Database {
         self.call(|core| core.apply(incoming))?
     }
 
+    /// After the last [`Database::take_tail`]: the content becomes that of the position, or the other way round.
+    pub fn settle_tail(&self) -> Result<Pos, Error> {
+        self.call(|core| {
+            let role = core.env().role();
+            core.settle(&role).map(|()| core.pos())
+        })?
+    }
+
     /// On a primary that has no mount yet: takes in a transaction that a replica has and this node lost.
     pub fn take_tail(&self, incoming: Incoming) -> Result<Pos, Error> {
         self.call(|core| core.take_tail(incoming))?

@@ -28,8 +28,11 @@ impl Incoming {
         self.replaces_history = true;
     }
 
-    /// Whether it is a whole LTX file that needs nothing before it.
-    pub(crate) fn check(&mut self, db: &DbName) -> Result<(), Error> {
+    /// Reads all of it: whether it is a whole LTX file.
+    pub(crate) fn read_through(
+        &mut self,
+        db: &DbName,
+    ) -> Result<(ltx::Header, ltx::Trailer), Error> {
         let fault = |source| Error::Ltx {
             what: format!("database {db}: received LTX file"),
             source,
@@ -38,7 +41,12 @@ impl Incoming {
         let header = *reader.header();
         let mut page = Vec::new();
         while reader.next_page(&mut page).map_err(fault)?.is_some() {}
-        reader.finish().map_err(fault)?;
+        Ok((header, reader.finish().map_err(fault)?))
+    }
+
+    /// Whether it is a whole LTX file that needs nothing before it.
+    pub(crate) fn check(&mut self, db: &DbName) -> Result<(), Error> {
+        let (header, _) = self.read_through(db)?;
         if header.is_snapshot() {
             return Ok(());
         }

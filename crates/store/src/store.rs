@@ -111,7 +111,8 @@ impl Store {
             changing: Mutex::new(()),
             _lock: lock,
         };
-        store.open_databases()?;
+        let ask_first = another_start && !store.known_replicas()?.is_empty();
+        store.open_databases(ask_first)?;
         store.after_crash = another_start && store.env.unclean.load(Ordering::Acquire);
         let store = Arc::new(store);
         store.remove_super_journals()?;
@@ -121,7 +122,8 @@ impl Store {
         Ok(store)
     }
 
-    fn open_databases(&self) -> Result<(), Error> {
+    /// `ask_first`: replicas may know better than a start what the content is.
+    fn open_databases(&self, ask_first: bool) -> Result<(), Error> {
         let dbs = self.env.data.dbs();
         for entry in fs::read_dir(&dbs).during("list", &dbs)? {
             let entry = entry.during("list", &dbs)?;
@@ -135,7 +137,9 @@ impl Store {
             };
             let db = recovery::open(&self.env, &name, None)?;
             let role = self.env.role();
-            db.call(move |core| core.settle(&role))??;
+            if !(ask_first && role.is_primary()) {
+                db.call(move |core| core.settle(&role))??;
+            }
             self.databases.write().insert(name, db);
         }
         Ok(())
@@ -152,6 +156,16 @@ impl Store {
 
     /// Gives the store its mount: from here on databases can be live.
     pub fn attach_mount(&self, mount: Arc<dyn Mount>) {
+        for db in self.all_databases() {
+            let role = self.env.role();
+            let settled = db.call(move |core| match core.settled {
+                true => Ok(()),
+                false => core.settle(&role),
+            });
+            if let Err(error) = settled.and_then(|settled| settled) {
+                tracing::error!(database = %db.name(), error = error.chain(), "cannot be written, and is not replicated");
+            }
+        }
         self.env.attach_mount(mount);
         self.take_up_role();
     }

@@ -3,11 +3,13 @@
 mod nodes;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ltx::TxId;
 use nodes::{Node, PRIMARY, REPLICA, assert_equal, image, name, pair, rows, sync};
-use store::{FileKind, Mode, Role};
+use store::testing::DirectMount;
+use store::{FileKind, LtxFile, Mode, NextLtx, Role, Store, StoreConfig};
 
 /// The backing file of the database, of a node that is stopped.
 fn database(node: &Node) -> PathBuf {
@@ -290,4 +292,55 @@ fn a_change_that_leaves_the_checksum_as_it_was_is_seen() {
             assert_eq!(node.aside().len(), 1, "it was the primary before");
         }
     }
+}
+
+/// After a crash of the machine the newest files of the log are gone, and the content may be that of any moment. The
+/// replica has the files.
+#[test]
+fn what_the_log_lost_comes_from_a_replica_whatever_the_content_is() {
+    for kept in 0..3 {
+        let (mut primary, replica) = pair("delete");
+        let mut contents = vec![primary.export()];
+        for rows in [60, 70] {
+            primary.import(&image("delete", 4096, rows)).unwrap();
+            sync(&primary, &replica);
+            contents.push(primary.export());
+        }
+        primary
+            .store()
+            .note_replica(replica.store().node_id())
+            .unwrap();
+        primary.crash(Role::None);
+        primary.stop();
+        let files = log_files(&primary);
+        let ltx = database(&primary).with_file_name("ltx");
+        for lost in &files[1..] {
+            std::fs::remove_file(ltx.join(lost)).unwrap();
+        }
+        std::fs::write(database(&primary), &contents[kept]).unwrap();
+        std::fs::write(primary.dir.path().join("data/boot"), "another\n").unwrap();
+
+        let config = StoreConfig::new(primary.dir.path().join("data"));
+        let store = Store::open(config, PRIMARY()).unwrap();
+        assert!(store.is_after_machine_crash());
+        let db = store.database(&name()).unwrap();
+        while let NextLtx::File(file) = replica.db().next_after(db.pos()) {
+            let mut incoming = db.incoming();
+            incoming
+                .write(&std::fs::read(ltx_of(&replica, &file)).unwrap())
+                .unwrap();
+            db.take_tail(incoming).unwrap();
+        }
+        assert_eq!(db.settle_tail().unwrap(), replica.db().pos());
+        store.attach_mount(Arc::new(DirectMount::new(store.data_dir().clone())));
+        primary.store = Some(store);
+        assert_equal(&primary, &replica);
+        assert!(primary.export() == contents[2], "kept {kept}");
+    }
+}
+
+/// Where a file of a node's log is.
+fn ltx_of(node: &Node, file: &LtxFile) -> PathBuf {
+    let name = ltx::file_name(file.min_txid, file.max_txid);
+    database(node).with_file_name("ltx").join(name)
 }

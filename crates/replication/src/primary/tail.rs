@@ -178,6 +178,7 @@ impl Taking<'_> {
                 collecting = Some(file);
             }
         }
+        self.settle(&database).await;
         let now = database.pos();
         if now == before {
             tracing::warn!(database = %database.name(), pos = %now, "a replica is ahead, on another history");
@@ -185,6 +186,19 @@ impl Taking<'_> {
             tracing::info!(database = %database.name(), from = %before, to = %now, "took from a replica what was lost here");
         }
         Ok(())
+    }
+
+    /// Also after an error: what was taken in is in the log.
+    async fn settle(&self, database: &Arc<Database>) {
+        let window = &self.config.tails;
+        let _taking = window.0.taking.read().await;
+        // Else it is done when the mount is there.
+        if window.is_open() {
+            let db = Arc::clone(database);
+            if let Ok(Err(error)) = spawn_blocking(move || db.settle_tail()).await {
+                tracing::error!(database = %database.name(), "what was lost is not recovered: {}", error.chain());
+            }
+        }
     }
 
     async fn take_in(&self, database: &Arc<Database>, file: Incoming) -> bool {

@@ -15,6 +15,7 @@ use std::os::unix::fs::FileExt;
 
 use ltx::Pos;
 
+use super::Found;
 use super::journal::Played;
 use super::replay::{self, Compared, Overlay};
 use crate::core::Core;
@@ -41,6 +42,8 @@ impl Core {
             remove_if_exists(&self.dir().file(FileKind::Journal))?;
         }
         let result = self.settle_content(role);
+        // Nothing may be captured from a state that is not known.
+        self.settled &= result.is_ok();
         if matches!(role, Role::Replica { .. }) && self.mode() == Mode::Wal {
             self.dir()
                 .make_log_files(&self.dir().file(FileKind::Database))?;
@@ -119,7 +122,8 @@ impl Core {
         self.latched = Some(crate::capture::LatchKind::Apply);
     }
 
-    /// Nothing is mounted yet: takes in a transaction that a replica has and this node lost.
+    /// Nothing is mounted yet: takes into the log a transaction that a replica has and this node lost. The content is
+    /// settled when all of them are there: it may be that of any of them.
     pub(crate) fn take_tail(&mut self, mut incoming: Incoming) -> Result<Pos, Error> {
         if self.env().is_mounted() || !self.env().is_primary() {
             return Err(Error::Io {
@@ -127,18 +131,30 @@ impl Core {
                 source: std::io::Error::other("applications may be writing already"),
             });
         }
-        let verified = self.verify(&mut incoming)?;
-        self.store_file(incoming.spool, &verified.header, &verified.trailer)?;
-        let last: Vec<LtxFile> = self.shared.log.read().last().cloned().into_iter().collect();
-        if self.follow_log(&last, None, false)? {
-            return Ok(self.pos());
+        let (header, trailer) = incoming.read_through(self.name())?;
+        let pos = self.pos();
+        if header.is_snapshot() || header.pre_pos() != pos {
+            return Err(Error::PositionMismatch {
+                db: self.name().clone(),
+                expected: header.pre_pos(),
+                actual: pos,
+            });
         }
-        Err(Error::PostApplyMismatch {
-            db: self.name().clone(),
-            txid: verified.header.max_txid,
-            expected: verified.trailer.post_apply_checksum,
-            actual: self.table.sum(),
-        })
+        if self.settled {
+            // The table is that of the position: from there the log goes on.
+            self.found = Some(Found {
+                base: Some((self.table.clone(), pos)),
+                played: Played::Nothing,
+            });
+            self.settled = false;
+        }
+        self.store_file(incoming.spool, &header, &trailer)?;
+        let pos = Pos {
+            txid: header.max_txid,
+            checksum: trailer.post_apply_checksum,
+        };
+        self.shared.set_pos(pos);
+        Ok(pos)
     }
 
     /// Writes what the content lacks of the end of the log. `false` if these files do not lead there.
