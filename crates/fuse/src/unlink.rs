@@ -1,5 +1,6 @@
 //! UNLINK: a companion of a database, or a database.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fuser::{Errno, ReplyEmpty};
@@ -29,19 +30,9 @@ pub(crate) fn run(tree: &Arc<Tree>, name: &str, own: bool, reply: ReplyEmpty) {
             if !tree.store.role().is_primary() {
                 return reply.error(of_refusal(Refusal::ReadOnly));
             }
-            let (tree, name) = (tree.clone(), name.to_owned());
-            let store = tree.store.clone();
-            let db_name = db.name().clone();
-            let done: store::Completion = Box::new(move |result| match result {
-                Ok(()) => {
-                    tree.unlink_name(&name);
-                    tree.entry_changed(&path);
-                    reply.ok();
-                }
-                Err(refusal) => reply.error(of_refusal(refusal)),
-            });
+            let done = when_removed(tree, name, path, reply);
             match kind {
-                FileKind::Database => store.unlink_database_then(&db_name, done),
+                FileKind::Database => tree.store.unlink_database_then(db.name(), done),
                 _ => db.remove(kind, done),
             }
         }
@@ -50,18 +41,8 @@ pub(crate) fn run(tree: &Arc<Tree>, name: &str, own: bool, reply: ReplyEmpty) {
             if own {
                 return remove_now(tree, name, &path, reply);
             }
-            let (removed, name) = (tree.clone(), name.to_owned());
-            tree.store.remove_super_journal(
-                &file,
-                Box::new(move |result| match result {
-                    Ok(()) => {
-                        removed.unlink_name(&name);
-                        removed.entry_changed(&path);
-                        reply.ok();
-                    }
-                    Err(refusal) => reply.error(of_refusal(refusal)),
-                }),
-            );
+            let done = when_removed(tree, name, path, reply);
+            tree.store.remove_super_journal(&file, done);
         }
         // Not there, or not to be removed.
         MountName::SuperJournal(_) | MountName::Lock(_) | MountName::Pos(_) => {
@@ -71,7 +52,25 @@ pub(crate) fn run(tree: &Arc<Tree>, name: &str, own: bool, reply: ReplyEmpty) {
     }
 }
 
-fn remove_now(tree: &Tree, name: &str, path: &std::path::Path, reply: ReplyEmpty) {
+/// What is to be done once the store has removed a file, or refused to.
+fn when_removed(
+    tree: &Arc<Tree>,
+    name: &str,
+    path: PathBuf,
+    reply: ReplyEmpty,
+) -> store::Completion {
+    let (tree, name) = (tree.clone(), name.to_owned());
+    Box::new(move |result| match result {
+        Ok(()) => {
+            tree.unlink_name(&name);
+            tree.entry_changed(&path);
+            reply.ok();
+        }
+        Err(refusal) => reply.error(of_refusal(refusal)),
+    })
+}
+
+fn remove_now(tree: &Tree, name: &str, path: &Path, reply: ReplyEmpty) {
     match std::fs::remove_file(path) {
         Ok(()) => {
             tree.unlink_name(name);

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
@@ -91,6 +92,12 @@ impl Env {
         self.mount()?
             .open(db, kind, how)
             .during("open through the mount", &dir.file(kind))
+    }
+
+    /// Does something on a thread of the pool, after a time.
+    pub(crate) fn later(&self, after: Duration, job: impl FnOnce() + Send + 'static) {
+        let pool = self.pool.clone();
+        self.timer.after(after, move || pool.spawn(job));
     }
 
     /// Whether applications can have files open.

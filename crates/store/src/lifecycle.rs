@@ -14,7 +14,7 @@ use crate::name::FileKind;
 use crate::status::Mode;
 use crate::table::{self, FileStamp};
 use crate::transaction::Extent;
-use crate::view::read_page;
+use crate::view::read_first_page;
 
 impl Database {
     /// Before files older than `retention` go: saves the page-checksum table if the saved one, or the log's own
@@ -54,11 +54,8 @@ impl Core {
         let (Some(_), Some(page_size)) = (self.shown_counter, self.page_size) else {
             return Ok(());
         };
-        let path = self.dir().file(FileKind::Database);
-        let file = File::open(&path).during("open", &path)?;
         let first = ltx::Pgno::FIRST;
-        let mut page = Vec::new();
-        read_page(&file, 0, page_size, &mut page).during("read", &path)?;
+        let page = read_first_page(self.dir(), page_size)?;
         let changed = vec![(first, ltx::page_checksum(first, &page))];
         let page_count = self.table.page_count();
         let transaction = self.encode(

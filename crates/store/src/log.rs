@@ -3,7 +3,7 @@
 //! The database is the durable copy; the log is derived from it and may be cut off at its old end at any time. What
 //! is too old to be found here is sent as a snapshot.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use ltx::{Checksum, Pos, TxId};
+use ltx::{Checksum, PageSize, Pos, TxId};
 
 use crate::error::{Error, IoContext};
 
@@ -35,6 +35,8 @@ pub struct LtxFile {
     pub timestamp_ms: i64,
     /// The node that made it.
     pub node_id: u64,
+    /// Page size of the database after it.
+    pub page_size: PageSize,
     path: Arc<Path>,
     bytes: Option<Bytes>,
 }
@@ -54,6 +56,7 @@ impl LtxFile {
             size,
             timestamp_ms: header.timestamp_ms,
             node_id: header.node_id,
+            page_size: header.page_size,
             path: path.into(),
             bytes: None,
         }
@@ -128,6 +131,8 @@ impl SnapshotReason {
 pub(crate) struct LtxLog {
     files: VecDeque<LtxFile>,
     bytes_on_disk: u64,
+    /// Files in the directory that are no part of it: not readable, or before a gap.
+    strangers: HashSet<PathBuf>,
     /// Sum of the lengths of the `bytes` that are kept.
     recent: usize,
     /// Files before this index have no bytes in memory any more.
@@ -158,7 +163,10 @@ impl LtxLog {
             }
         }
         named.sort();
-        let mut log = LtxLog::default();
+        let mut log = LtxLog {
+            strangers: named.iter().map(|(_, path)| path.clone()).collect(),
+            ..LtxLog::default()
+        };
         for ((min, max), path) in named.into_iter().rev() {
             let file = match read_file(&path) {
                 Ok(file) if (file.min_txid, file.max_txid) == (min, max) => file,
@@ -178,6 +186,7 @@ impl LtxLog {
                 break;
             }
             log.bytes_on_disk += file.size;
+            log.strangers.remove(file.path());
             log.files.push_front(file);
         }
         log.first_recent = log.files.len();
@@ -198,9 +207,14 @@ impl LtxLog {
         self.files.iter().cloned().collect()
     }
 
-    /// Whether the file at `path` is part of it.
-    pub(crate) fn has(&self, path: &Path) -> bool {
-        self.files.iter().any(|file| file.path() == path)
+    /// Whether the directory has a file of that name that is no part of the log: another one must not take its place.
+    pub(crate) fn has_stranger(&self, path: &Path) -> bool {
+        self.strangers.contains(path)
+    }
+
+    /// It is there no more.
+    pub(crate) fn forget_stranger(&mut self, path: &Path) {
+        self.strangers.remove(path);
     }
 
     pub(crate) fn file_count(&self) -> u64 {
@@ -377,6 +391,7 @@ mod tests {
             size: 10,
             timestamp_ms,
             node_id: 0,
+            page_size: PageSize::new(512).unwrap(),
             path: Path::new("x").into(),
             bytes: Some(Bytes::from_static(b"0123456789")),
         }

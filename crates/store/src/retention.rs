@@ -18,18 +18,14 @@ pub(crate) fn start(store: &Arc<Store>) {
 }
 
 fn again(weak: &Weak<Store>, store: &Store) {
-    let (weak, pool) = (weak.clone(), store.env().pool.clone());
-    store
-        .env()
-        .timer
-        .after(store.env().config.retention_interval, move || {
-            pool.spawn(move || {
-                if let Some(store) = weak.upgrade() {
-                    reap(&store);
-                    again(&weak, &store);
-                }
-            });
-        });
+    let weak = weak.clone();
+    let interval = store.env().config.retention_interval;
+    store.env().later(interval, move || {
+        if let Some(store) = weak.upgrade() {
+            reap(&store);
+            again(&weak, &store);
+        }
+    });
 }
 
 fn reap(store: &Store) {

@@ -59,13 +59,11 @@ pub(crate) fn start(store: &Arc<Store>) {
 }
 
 fn later(weak: &Weak<Store>, store: &Store, after: Duration, walks: Vec<Walk>) {
-    let (weak, pool) = (weak.clone(), store.env().pool.clone());
-    store.env().timer.after(after, move || {
-        pool.spawn(move || {
-            if let Some(store) = weak.upgrade() {
-                step(&weak, &store, walks);
-            }
-        });
+    let weak = weak.clone();
+    store.env().later(after, move || {
+        if let Some(store) = weak.upgrade() {
+            step(&weak, &store, walks);
+        }
     });
 }
 

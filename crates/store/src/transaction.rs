@@ -170,8 +170,9 @@ impl Core {
             .join(ltx::file_name(header.min_txid, header.max_txid));
         let size = spool.len();
         // After a crash of the machine there may be one of that name that could not be read.
-        if path.exists() && !self.shared.log.read().has(&path) {
+        if self.shared.log.read().has_stranger(&path) {
             crate::aside::put_file_aside(self.env(), self.name(), &path)?;
+            self.shared.log.write().forget_stranger(&path);
         }
         let bytes = spool.place(&path)?;
         let file = LtxFile::new(path, header, trailer, size).with_bytes(bytes);

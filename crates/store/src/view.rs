@@ -188,6 +188,15 @@ pub(crate) fn pages_of(page_size: PageSize, page_count: u32) -> impl Iterator<It
         .filter(move |pgno| *pgno != page_size.lock_page())
 }
 
+/// Reads page 1 of a backing database file.
+pub(crate) fn read_first_page(dir: &DatabaseDir, page_size: PageSize) -> Result<Vec<u8>, Error> {
+    let path = dir.file(FileKind::Database);
+    let file = File::open(&path).during("open", &path)?;
+    let mut page = Vec::new();
+    read_page(&file, 0, page_size, &mut page).during("read", &path)?;
+    Ok(page)
+}
+
 /// Reads one page at `offset`; what is behind the end of the file is zero.
 pub(crate) fn read_page(
     file: &File,

@@ -235,13 +235,7 @@ fn another_history_is_answered_with_a_snapshot() {
         matches!(fork, NextLtx::Snapshot(SnapshotReason::Diverged)),
         "{fork:?}"
     );
-    let mut bytes = Vec::new();
-    primary
-        .db()
-        .snapshot()
-        .unwrap()
-        .write_ltx(&mut bytes)
-        .unwrap();
+    let bytes = primary.snapshot().unwrap();
     let target = replica
         .store()
         .replica_database(&name(), incarnation)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ltx::TxId;
-use nodes::{Node, PRIMARY, REPLICA, assert_equal, image, name, pair, rows, sync};
+use nodes::{Node, PRIMARY, REPLICA, assert_equal, image, name, pair, rows, sync, until};
 use store::testing::DirectMount;
 use store::{FileKind, LtxFile, Mode, NextLtx, Role, Store, StoreConfig};
 
@@ -86,11 +86,7 @@ fn the_same_without_a_clean_stop_and_with_a_log_that_was_cut() {
         primary.import(&image("delete", 4096, rows)).unwrap();
         sync(&primary, &replica);
     }
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
-    while primary.db().status().ltx_files > 1 {
-        assert!(std::time::Instant::now() < deadline, "the log is not cut");
-        std::thread::yield_now();
-    }
+    until("the log is cut", || primary.db().status().ltx_files == 1);
     primary.crash(Role::None);
     primary.stop();
     assert_eq!(log_files(&primary).len(), 1);
@@ -140,13 +136,7 @@ fn another_history_leaves_the_transactions_of_this_node_aside() {
     let snapshot = |replaces: bool| {
         let incarnation = replica.db().incarnation();
         let mut incoming = replica.store().incoming(&name(), incarnation);
-        let mut bytes = Vec::new();
-        other
-            .db()
-            .snapshot()
-            .unwrap()
-            .write_ltx(&mut bytes)
-            .unwrap();
+        let bytes = other.snapshot().unwrap();
         incoming.write(&bytes).unwrap();
         if replaces {
             incoming.set_replaces_history();
@@ -240,13 +230,7 @@ fn a_file_of_another_incarnation_that_is_not_whole_replaces_nothing() {
     primary.import(&image("delete", 4096, 30)).unwrap();
     let before = (replica.db().pos(), replica.export());
     let incarnation = primary.db().incarnation();
-    let mut bytes = Vec::new();
-    primary
-        .db()
-        .snapshot()
-        .unwrap()
-        .write_ltx(&mut bytes)
-        .unwrap();
+    let bytes = primary.snapshot().unwrap();
     let send = |bytes: &[u8]| {
         let mut incoming = replica.store().incoming(&name(), incarnation);
         incoming.write(bytes).unwrap();

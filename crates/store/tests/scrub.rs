@@ -3,9 +3,9 @@
 mod nodes;
 
 use std::os::unix::fs::FileExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nodes::{Node, PRIMARY, REPLICA, assert_equal, image, sync};
+use nodes::{Node, PRIMARY, REPLICA, assert_equal, image, sync, until};
 use store::{FileKind, Role};
 
 fn with_scrub(role: Role) -> Node {
@@ -31,14 +31,6 @@ fn damage(node: &Node, pgno: u64) {
     file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
 }
 
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 #[test]
 fn a_flipped_bit_is_named_on_both_and_repaired_on_the_replica() {
     let (primary, replica) = (with_scrub(PRIMARY()), with_scrub(REPLICA()));
@@ -58,27 +50,13 @@ fn a_flipped_bit_is_named_on_both_and_repaired_on_the_replica() {
     assert!(replica.db().wants_content());
 
     // The primary cannot send what it does not have.
-    let mut bytes = Vec::new();
-    assert!(
-        primary
-            .db()
-            .snapshot()
-            .unwrap()
-            .write_ltx(&mut bytes)
-            .is_err()
-    );
+    assert!(primary.snapshot().is_err());
     // An operator repairs it from a copy.
     std::fs::write(primary.backing(FileKind::Database), &image).unwrap();
     until("the pages are good again", || {
         primary.db().status().damaged_pages.is_empty()
     });
-    let mut bytes = Vec::new();
-    primary
-        .db()
-        .snapshot()
-        .unwrap()
-        .write_ltx(&mut bytes)
-        .unwrap();
+    let bytes = primary.snapshot().unwrap();
     let mut incoming = replica.db().incoming();
     incoming.write(&bytes).unwrap();
     replica.db().apply(incoming).unwrap();

@@ -77,6 +77,21 @@ impl Pair {
         }
         assert_agreement(&self.cluster, "app");
     }
+
+    /// The disk is good again, after something had failed: writes succeed, nothing is lost, and all is well.
+    fn heal_and_finish(mut self, mut session: Session, mut written: Written) {
+        self.heal(&mut session, &mut written);
+        written.assert_kept(&mut session);
+        session.close();
+        self.assert_recovered();
+        self.cluster.stop();
+    }
+
+    fn heal(&mut self, session: &mut Session, written: &mut Written) {
+        let (_, hits) = self.disk.disarm();
+        assert!(!hits.is_empty());
+        until(RECOVERED, "writes succeed", || written.insert(session));
+    }
 }
 
 /// What was written, and what SQLite said.
@@ -222,13 +237,7 @@ fn latches_and_recovers(mode: &str, on_primary: bool, kind: Kind, path: &str) {
     until(RECOVERED, "the node says that it has stopped", || {
         Pair::is_latched(node)
     });
-    let (_, hits) = pair.disk.disarm();
-    assert!(!hits.is_empty());
-    until(RECOVERED, "writes succeed", || written.insert(&mut session));
-    written.assert_kept(&mut session);
-    session.close();
-    pair.assert_recovered();
-    pair.cluster.stop();
+    pair.heal_and_finish(session, written);
 }
 
 #[test]
@@ -258,18 +267,12 @@ fn a_snapshot_that_cannot_be_read_comes_later() {
         return;
     };
     pair.create("delete");
-    let mut written = Written::default();
-    let mut session = pair.session();
+    let written = Written::default();
+    let session = pair.session();
     pair.disk.arm(Fault::of_all(Kind::Read, "/dbs/app/"));
     let refused = pair.cluster.primary.api().export("app");
     assert!(refused.is_err(), "an export of what cannot be read");
-    let (_, hits) = pair.disk.disarm();
-    assert!(!hits.is_empty());
-    until(RECOVERED, "writes succeed", || written.insert(&mut session));
-    written.assert_kept(&mut session);
-    session.close();
-    pair.assert_recovered();
-    pair.cluster.stop();
+    pair.heal_and_finish(session, written);
 }
 
 /// A replica copies the log into the database before it leaves WAL mode. As long as it cannot remove the log, readers
@@ -289,9 +292,7 @@ fn a_replica_that_cannot_remove_its_log_does_not_leave_wal_mode() {
         until(RECOVERED, "writes succeed", || written.insert(&mut session));
         assert_agreement(&pair.cluster, "app");
     }
-    let (_, hits) = pair.disk.disarm();
-    assert!(!hits.is_empty());
-    until(RECOVERED, "writes succeed", || written.insert(&mut session));
+    pair.heal(&mut session, &mut written);
     let log = pair.cluster.replica().database("app-wal");
     until(RECOVERED, "the log is removed", || !log.exists());
     written.assert_kept(&mut session);

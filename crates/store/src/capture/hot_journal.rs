@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::sync::atomic::Ordering;
 
-use sqlite::journal::{Journal, JournalState};
 use sqlite::lock;
 
 use crate::apply::rollback::lock_exclusive;
@@ -14,7 +13,6 @@ use crate::error::{Error, IoContext};
 use crate::locks::{self, LockKind};
 use crate::name::FileKind;
 use crate::recovery::journal as playback;
-use crate::shared_index::open_existing;
 use crate::view::Locked;
 
 impl Database {
@@ -39,34 +37,18 @@ impl Database {
         let writer =
             locks::is_held_by_another(locked.database(), lock::RESERVED, LockKind::Exclusive)
                 .during("look at the locks of", &path)?;
-        Ok(!writer && self.open_journal()?.is_some())
-    }
-
-    fn open_journal(&self) -> Result<Option<Journal<std::io::BufReader<File>>>, Error> {
-        let path = self.shared.dir.file(FileKind::Journal);
-        let Some(file) = open_existing(&path)? else {
-            return Ok(None);
-        };
-        let journal =
-            Journal::open(std::io::BufReader::new(file)).map_err(|source| Error::Sqlite {
-                what: path.display().to_string(),
-                source,
-            })?;
-        Ok((journal.state() == JournalState::Valid).then_some(journal))
+        Ok(!writer && playback::open_valid(&self.shared.dir)?.is_some())
     }
 
     /// Plays the journal back, if there is a valid one; EXCLUSIVE is held on `database`, so that it is nobody's.
     pub(crate) fn roll_back_hot(&self, database: &File) -> Result<(), Error> {
         let shared = &self.shared;
-        let Some(mut journal) = self.open_journal()? else {
+        let Some(mut journal) = playback::open_valid(&shared.dir)? else {
             return Ok(());
         };
         if !playback::is_committed(&journal, &shared.dir) {
             tracing::info!(database = %shared.name, "rolling back the transaction of an application that died");
-            let initial = journal
-                .header()
-                .map_or(0, |header| header.initial_page_count);
-            playback::restore_into(&mut journal, database, &shared.dir, initial)?;
+            playback::restore(&mut journal, database, &shared.dir)?;
         }
         // Free pages that the transaction used again are in no journal: they may differ now.
         self.call(Core::capture_rolled_back)??;

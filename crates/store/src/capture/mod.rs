@@ -9,17 +9,16 @@ pub(crate) mod rollback;
 mod several;
 pub(crate) mod wal;
 
-use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ltx::Pgno;
 
 use crate::core::Core;
-use crate::error::{Error, IoContext};
+use crate::error::Error;
 use crate::name::FileKind;
 use crate::status::Mode;
-use crate::view::read_page;
+use crate::view::read_first_page;
 
 /// Why a capture runs: it decides what may be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,10 +94,7 @@ impl Core {
         let Some(page_size) = known.filter(|_| self.may_capture() && !log.exists()) else {
             return Ok(());
         };
-        let path = self.dir().file(FileKind::Database);
-        let file = File::open(&path).during("open", &path)?;
-        let mut page = Vec::new();
-        read_page(&file, 0, page_size, &mut page).during("read", &path)?;
+        let page = read_first_page(self.dir(), page_size)?;
         if ltx::page_checksum(Pgno::FIRST, &page) == self.table.get(Pgno::FIRST) {
             return Ok(());
         }

@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use ltx::{PageSize, Pgno};
 use sqlite::header::DatabaseHeader;
-use sqlite::journal::{Journal, JournalState};
 
 use crate::capture::LatchKind;
 use crate::core::Core;
 use crate::error::{Error, IoContext};
 use crate::mount::{OpenHow, Refusal};
 use crate::name::FileKind;
-use crate::shared_index::{open_existing, read_full};
+use crate::shared_index::read_full;
 use crate::status::Mode;
 use crate::transaction::{ChangedPages, Extent, Transaction};
 use crate::view::{pages_of, read_page};
@@ -370,18 +369,9 @@ impl Core {
     /// Reads the page numbers of the journal. They are bounded by the size of the database.
     pub(super) fn read_journal(&self) -> Result<JournalPages, Error> {
         let mut read = JournalPages::default();
-        let path = self.dir().file(FileKind::Journal);
-        let Some(file) = open_existing(&path)? else {
+        let Some(mut journal) = crate::recovery::journal::open_valid(self.dir())? else {
             return Ok(read);
         };
-        let fault = |source| Error::Sqlite {
-            what: path.display().to_string(),
-            source,
-        };
-        let mut journal = Journal::open(std::io::BufReader::new(file)).map_err(fault)?;
-        if journal.state() != JournalState::Valid {
-            return Ok(read);
-        }
         read.valid = true;
         read.page_size = journal.header().map(|header| header.page_size);
         read.super_journal = journal.super_journal_name().and_then(|path| {
@@ -389,7 +379,9 @@ impl Core {
             Some(Path::new(path).file_name()?.to_str()?.to_owned())
         });
         for record in journal.records() {
-            read.pages.insert(record.map_err(fault)?.pgno);
+            let record =
+                record.map_err(|source| crate::recovery::journal::fault(self.dir(), source))?;
+            read.pages.insert(record.pgno);
         }
         Ok(read)
     }

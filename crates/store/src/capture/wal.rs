@@ -279,7 +279,7 @@ impl Core {
         };
         let mut first = [0; DatabaseHeader::SIZE];
         let path = self.dir().file(FileKind::Wal);
-        read_full(file, &mut first, offset).during("read", &path)?;
+        read_from_log(&batch.window, file, &mut first, offset).during("read", &path)?;
         Ok(logical_page_count(&first, batch.page_count))
     }
 
@@ -313,10 +313,7 @@ impl Core {
                     return Ok(());
                 };
                 page.resize(page_size.bytes(), 0);
-                if !copy_from_window(&window, *offset, page) {
-                    read_full(file, page, *offset).during("read", &path)?;
-                }
-                Ok(())
+                read_from_log(&window, file, page, *offset).during("read", &path)
             },
         )?;
         self.publish(transaction)?;
@@ -415,6 +412,19 @@ fn bound(
 
 fn has_all_pages(batch: &Batch, page_size: PageSize) -> bool {
     crate::view::pages_of(page_size, batch.page_count).all(|pgno| batch.pages.contains_key(&pgno))
+}
+
+/// Reads bytes of the log: out of those that were read last, or from the file.
+fn read_from_log(
+    window: &(u64, Vec<u8>),
+    file: &File,
+    into: &mut [u8],
+    offset: u64,
+) -> std::io::Result<()> {
+    if copy_from_window(window, offset, into) {
+        return Ok(());
+    }
+    read_full(file, into, offset).map(|_| ())
 }
 
 /// Copies a page out of the bytes that were read last, if it is all there.

@@ -2,6 +2,7 @@
 //! (`pager_playback`). Nobody has the files open.
 
 use std::fs::File;
+use std::io::BufReader;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -23,33 +24,47 @@ pub(super) enum Played {
     UndoneOfSeveral,
 }
 
+/// The journal of a database, if it is valid: SQLite would play it back, unless somebody is writing it.
+pub(crate) fn open_valid(dir: &DatabaseDir) -> Result<Option<Journal<BufReader<File>>>, Error> {
+    let path = dir.file(FileKind::Journal);
+    let Some(file) = open_existing(&path)? else {
+        return Ok(None);
+    };
+    let journal = Journal::open(BufReader::new(file)).map_err(|source| fault(dir, source))?;
+    Ok((journal.state() == JournalState::Valid).then_some(journal))
+}
+
+/// What is wrong with the journal of a database.
+pub(crate) fn fault(dir: &DatabaseDir, source: sqlite::Error) -> Error {
+    Error::Sqlite {
+        what: dir.file(FileKind::Journal).display().to_string(),
+        source,
+    }
+}
+
 /// Plays the journal back if it is hot, and removes it.
 pub(super) fn play_back(dir: &DatabaseDir, name: &DbName) -> Result<Played, Error> {
     let path = dir.file(FileKind::Journal);
-    let Some(file) = open_existing(&path)? else {
+    if !path.exists() {
         return Ok(Played::Nothing);
-    };
-    let fault = |source| Error::Sqlite {
-        what: path.display().to_string(),
-        source,
-    };
-    let mut journal = Journal::open(std::io::BufReader::new(file)).map_err(fault)?;
-    let hot = journal.state() == JournalState::Valid && !is_committed(&journal, dir);
-    if hot {
-        let initial_page_count = journal
-            .header()
-            .map_or(0, |header| header.initial_page_count);
-        tracing::info!(database = %name, "rolling back a transaction that was not finished");
-        restore(&mut journal, dir, initial_page_count)?;
     }
-    let of_several = journal.super_journal_name().is_some();
+    let mut played = Played::Nothing;
+    if let Some(mut journal) = open_valid(dir)?.filter(|journal| !is_committed(journal, dir)) {
+        tracing::info!(database = %name, "rolling back a transaction that was not finished");
+        let database = dir.file(FileKind::Database);
+        let file = File::options()
+            .write(true)
+            .open(&database)
+            .during("open", &database)?;
+        restore(&mut journal, &file, dir)?;
+        played = match journal.super_journal_name() {
+            None => Played::Undone,
+            Some(_) => Played::UndoneOfSeveral,
+        };
+    }
     remove_if_exists(&path)?;
     sync_directory(dir.path())?;
-    Ok(match (hot, of_several) {
-        (false, _) => Played::Nothing,
-        (true, false) => Played::Undone,
-        (true, true) => Played::UndoneOfSeveral,
-    })
+    Ok(played)
 }
 
 /// A journal that names a super-journal is committed once that is gone. It is in the mount if the transaction's main
@@ -77,41 +92,24 @@ pub(crate) fn is_committed<F: std::io::Read + std::io::Seek>(
     supers.is_some_and(|path| !path.exists())
 }
 
-fn restore(
-    journal: &mut Journal<std::io::BufReader<File>>,
-    dir: &DatabaseDir,
-    initial_page_count: u32,
-) -> Result<(), Error> {
-    let path = dir.file(FileKind::Database);
-    let database = File::options()
-        .write(true)
-        .open(&path)
-        .during("open", &path)?;
-    restore_into(journal, &database, dir, initial_page_count)
-}
-
 /// Writes the old content of the pages back, and makes that durable.
-pub(crate) fn restore_into(
-    journal: &mut Journal<std::io::BufReader<File>>,
+pub(crate) fn restore(
+    journal: &mut Journal<BufReader<File>>,
     database: &File,
     dir: &DatabaseDir,
-    initial_page_count: u32,
 ) -> Result<(), Error> {
     let path = dir.file(FileKind::Database);
-    let journal_path = dir.file(FileKind::Journal);
-    let Some(page_size) = journal.header().map(|header| header.page_size) else {
+    let Some(header) = journal.header() else {
         return Ok(());
     };
+    let (page_size, page_count) = (header.page_size, header.initial_page_count);
     database
-        .set_len(u64::from(initial_page_count) * u64::from(page_size.get()))
+        .set_len(u64::from(page_count) * u64::from(page_size.get()))
         .during("resize", &path)?;
     let mut records = journal.records();
     while let Some(record) = records.next() {
-        let record = record.map_err(|source| Error::Sqlite {
-            what: journal_path.display().to_string(),
-            source,
-        })?;
-        if record.checksum_ok && record.pgno.get() <= initial_page_count {
+        let record = record.map_err(|source| fault(dir, source))?;
+        if record.checksum_ok && record.pgno.get() <= page_count {
             database
                 .write_all_at(records.page(), page_size.offset(record.pgno))
                 .during("write", &path)?;

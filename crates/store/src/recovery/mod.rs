@@ -30,7 +30,7 @@ use crate::shared_index::read_full;
 use crate::shown_counter::ShownCounter;
 use crate::status::Mode;
 use crate::table::{self, ChecksumTable, FileStamp, SavedTable};
-use crate::view::{pages_of, read_page, size_from_header};
+use crate::view::{pages_of, read_first_page, read_page, size_from_header};
 
 use journal::Played;
 
@@ -138,10 +138,7 @@ fn settle_shown_counter(
     let (Some(shown), Some(page_size)) = (ShownCounter::load(dir)?, content.page_size) else {
         return Ok(None);
     };
-    let path = dir.file(FileKind::Database);
-    let file = File::open(&path).during("open", &path)?;
-    let mut page = Vec::new();
-    read_page(&file, 0, page_size, &mut page).during("read", &path)?;
+    let mut page = read_first_page(dir, page_size)?;
     let keep = !env.is_primary();
     if keep {
         shown.undo(&mut page);

@@ -266,7 +266,7 @@ impl Core {
         let page_count = self.table.page_count();
         let path = self.dir().file(FileKind::Database);
         let file = File::open(&path).during("open", &path)?;
-        let same_size = files_have_size(files, page_size);
+        let same_size = files.last().is_none_or(|last| last.page_size == page_size);
         let at_end = at_end.filter(|_| same_size && !self.pos().txid.is_zero());
         let extent = if at_end.is_some() {
             Extent::Commits(1)
@@ -282,17 +282,4 @@ impl Core {
             read_page(&file, page_size.offset(pgno), page_size, page).during("read", &path)
         })
     }
-}
-
-/// Whether the database had this page size at the end of the log, as far as the log tells.
-fn files_have_size(files: &[LtxFile], page_size: ltx::PageSize) -> bool {
-    let Some(last) = files.last() else {
-        return true;
-    };
-    let header = last
-        .open()
-        .ok()
-        .and_then(|file| ltx::Reader::new(file).ok())
-        .map(|reader| *reader.header());
-    header.is_some_and(|header| header.page_size == page_size)
 }

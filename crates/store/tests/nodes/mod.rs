@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ltx::Pos;
 use store::testing::DirectMount;
@@ -107,6 +108,13 @@ impl Node {
         bytes
     }
 
+    /// What a replica is sent that needs everything.
+    pub(crate) fn snapshot(&self) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        self.db().snapshot()?.write_ltx(&mut bytes)?;
+        Ok(bytes)
+    }
+
     pub(crate) fn import(&self, image: &[u8]) -> Result<Pos, Error> {
         let mut import = self.store().begin_import(&name())?;
         for chunk in image.chunks(10_000) {
@@ -190,9 +198,7 @@ pub(crate) fn sync(primary: &Node, replica: &Node) -> u32 {
             }
             NextLtx::Snapshot(_) => {
                 snapshots += 1;
-                let mut bytes = Vec::new();
-                source.snapshot().unwrap().write_ltx(&mut bytes).unwrap();
-                incoming.write(&bytes).unwrap();
+                incoming.write(&primary.snapshot().unwrap()).unwrap();
             }
         }
         target.apply(incoming).unwrap();
@@ -210,4 +216,14 @@ pub(crate) fn pair(journal_mode: &str) -> (Node, Node) {
 pub(crate) fn assert_equal(primary: &Node, replica: &Node) {
     assert_eq!(primary.db().pos(), replica.db().pos());
     assert!(primary.export() == replica.export(), "the exports differ");
+}
+
+/// Waits until it is so.
+#[track_caller]
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
