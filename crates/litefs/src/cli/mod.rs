@@ -4,6 +4,7 @@
 //! package. No command at all, `help`, or a command's `-h` shows how to use it and ends with status 2.
 
 mod args;
+mod aside;
 mod flags;
 
 use std::ffi::OsString;
@@ -12,6 +13,7 @@ use clap::error::ErrorKind;
 
 pub(crate) use args::{DevArgs, LOAD_READER, LOAD_WRITER, LoadArgs, MountArgs, Transfer};
 use args::{ExportArgs, ImportArgs};
+pub(crate) use aside::{Aside, Place};
 
 /// What the user asks for.
 #[derive(Debug)]
@@ -19,6 +21,7 @@ pub(crate) enum Invocation {
     Mount(MountArgs),
     Import(Transfer),
     Export(Transfer),
+    Aside(Aside),
     Dev(DevArgs),
     LoadWriter(LoadArgs),
     LoadReader(LoadArgs),
@@ -63,6 +66,7 @@ Commands:
     mount      run a node: mount its directory, replicate the databases in it
     import     put a SQLite database into a running cluster
     export     get a copy of a database from a running node
+    aside      see and get back what a node has put aside instead of deleting it
     dev        try it out: a primary and a replica on this machine
     version    print the version
 
@@ -93,6 +97,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         "export" => flags::parse(args, 1)
             .and_then(ExportArgs::checked)
             .map(Invocation::Export),
+        "aside" => aside::parse(args).map(Invocation::Aside),
         "dev" => flags::parse(args, 2).map(Invocation::Dev),
         LOAD_WRITER => flags::parse(args, 2).map(Invocation::LoadWriter),
         LOAD_READER => flags::parse(args, 2).map(Invocation::LoadReader),
