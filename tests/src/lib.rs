@@ -38,6 +38,7 @@ mod watchdog;
 pub mod client;
 pub mod faultfs;
 pub mod ledger;
+pub mod network;
 
 pub use agreement::{assert_agreement, await_same_position};
 pub use api::{Api, Database, Info, Refusal};
@@ -54,7 +55,9 @@ pub use node::Node;
 pub use plain::PlainDirectory;
 pub use pos::Pos;
 pub use process::{Ended, processes_tagged, wait_for};
-pub use requirement::{fuse_available, program_answers, program_available, python_packages};
+pub use requirement::{
+    fuse_available, network_available, program_answers, program_available, python_packages,
+};
 pub use settings::Settings;
 pub use stage::Stage;
 pub use tmpfs::Tmpfs;

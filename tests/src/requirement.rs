@@ -26,6 +26,14 @@ pub fn fuse_available() -> bool {
     met(reason)
 }
 
+/// Whether a [`crate::network::Network`] can be had here: root, network namespaces, `/dev/net/tun` and `ip`.
+///
+/// # Panics
+/// In CI (environment variable `CI`), if it cannot.
+pub fn network_available() -> bool {
+    program_answers("ip", "-V") && met(crate::network::obstacle())
+}
+
 /// Whether `program` can be run here.
 ///
 /// # Panics
