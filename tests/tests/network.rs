@@ -84,7 +84,11 @@ fn packets_are_late_and_in_order() {
     assert!(start.elapsed() >= latency, "{:?}", start.elapsed());
     // What is on its way when the link is cut does not arrive.
     send(&a, &b, "lost");
+    b.set_read_timeout(Some(latency / 3))
+        .expect("it can be set");
+    assert_eq!(receive(&b), None);
     network.cut(0, 1);
+    b.set_read_timeout(Some(SILENCE)).expect("it can be set");
     assert_eq!(receive(&b), None);
 }
 

@@ -77,7 +77,7 @@ fn open_device() -> io::Result<File> {
     // SAFETY: an ifreq is plain data, for which zeros are valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (place, byte) in request.ifr_name.iter_mut().zip(DEVICE.bytes()) {
-        *place = libc::c_char::from_ne_bytes([byte]);
+        *place = libc::c_char::try_from(byte).expect("ASCII");
     }
     let flags = libc::IFF_TUN | libc::IFF_NO_PI;
     request.ifr_ifru.ifru_flags = libc::c_short::try_from(flags).expect("both are small");
