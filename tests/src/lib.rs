@@ -17,6 +17,7 @@ mod application;
 mod binary;
 mod checksum;
 mod cluster;
+mod consul;
 mod export;
 mod leftovers;
 mod listener;
@@ -46,6 +47,7 @@ pub use application::{Answer, Service, Web, run_to_end};
 pub use binary::{client_binary, litefs_binary, profile_directory};
 pub use checksum::database_checksum;
 pub use cluster::Cluster;
+pub use consul::{Consul, KeyValue};
 pub use export::{digest, integrity};
 pub use leftovers::sweep;
 pub use listener::{Listener, free_port};
@@ -56,7 +58,8 @@ pub use plain::PlainDirectory;
 pub use pos::Pos;
 pub use process::{Ended, processes_tagged, wait_for};
 pub use requirement::{
-    fuse_available, network_available, program_answers, program_available, python_packages,
+    consul_binary, fuse_available, network_available, program_answers, program_available,
+    python_packages,
 };
 pub use settings::Settings;
 pub use stage::Stage;
