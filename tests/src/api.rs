@@ -18,6 +18,12 @@ pub struct Info {
     pub is_primary: bool,
     /// Who does.
     pub primary: Option<Primary>,
+    /// One word: what this node is.
+    #[serde(default)]
+    pub role: Option<String>,
+    /// The epoch of the primary, as far as this node knows it.
+    #[serde(default)]
+    pub epoch: Option<u64>,
     /// How often this node put something aside that no other may have.
     #[serde(default)]
     pub unreplicated: Option<u64>,
@@ -82,6 +88,12 @@ impl Api {
     /// `GET /info`; nothing while nobody answers.
     pub fn info(&self) -> Option<Info> {
         self.get("/info").ok()?.json().ok()
+    }
+
+    /// As [`Api::info`], with another time limit.
+    pub fn info_within(&self, deadline: Duration) -> Option<Info> {
+        let request = self.client.get(format!("{}/info", self.url));
+        request.timeout(deadline).send().ok()?.json().ok()
     }
 
     /// The database `name` in `GET /info`.

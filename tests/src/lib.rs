@@ -19,6 +19,7 @@ mod checksum;
 mod cluster;
 mod consul;
 mod export;
+mod fleet;
 mod leftovers;
 mod listener;
 mod metrics;
@@ -38,6 +39,7 @@ mod watchdog;
 
 pub mod client;
 pub mod faultfs;
+pub mod history;
 pub mod ledger;
 pub mod network;
 
@@ -49,6 +51,7 @@ pub use checksum::database_checksum;
 pub use cluster::Cluster;
 pub use consul::{Consul, KeyValue};
 pub use export::{digest, integrity};
+pub use fleet::Fleet;
 pub use leftovers::sweep;
 pub use listener::{Listener, free_port};
 pub use metrics::Metrics;
@@ -61,7 +64,7 @@ pub use requirement::{
     consul_binary, fuse_available, network_available, program_answers, program_available,
     python_packages,
 };
-pub use settings::Settings;
+pub use settings::{ConsulLease, LeaseSettings, Settings};
 pub use stage::Stage;
 pub use tmpfs::Tmpfs;
 pub use tool::{litefs, python, sqlite3};

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -10,11 +11,15 @@ use nix::sys::signal::Signal;
 
 use crate::api::Api;
 use crate::binary::litefs_binary;
+use crate::consul::in_host;
 use crate::listener::free_port;
 use crate::mount::{abort, is_mounted, unmount};
+use crate::network::Host;
 use crate::pos::Pos;
-use crate::process::{Ended, TAG, kill_tagged, print_waits, processes_tagged, signal, wait_for};
-use crate::settings::Settings;
+use crate::process::{
+    Ended, TAG, kill_tagged, print_waits, processes_tagged, signal, signal_tagged, wait_for,
+};
+use crate::settings::{LeaseSettings, Settings};
 use crate::stage::Stage;
 use crate::until::until;
 
@@ -32,6 +37,7 @@ pub struct Node {
     home: PathBuf,
     tag: String,
     settings: Settings,
+    host: Option<Host>,
     process: Option<Child>,
 }
 
@@ -47,22 +53,33 @@ impl Node {
     }
 
     fn new(stage: &Stage, name: &str, primary_port: Option<u16>) -> Node {
+        let mut node = Node::member(stage, name, None, LeaseSettings::Static);
+        let settings = &mut node.settings;
+        // With a static lease it is the primary's on every node.
+        settings.hostname = "primary.test".to_owned();
+        settings.candidate = primary_port.is_none();
+        settings.advertised_port = primary_port.unwrap_or(settings.port);
+        node
+    }
+
+    /// A candidate with this lease, not started: on the loopback of this machine, or in a host of a network. Its
+    /// host name is `name`.
+    pub fn member(stage: &Stage, name: &str, host: Option<&Host>, lease: LeaseSettings) -> Node {
         let home = stage.directory().join(name);
+        let port = free_port();
         let settings = Settings {
             mount: home.join("mount"),
             data: home.join("data"),
-            port: free_port(),
-            // With a static lease it is the primary's on every node.
-            hostname: "primary.test".to_owned(),
-            primary_port: 0,
-            candidate: primary_port.is_none(),
+            listen: host.map_or(Ipv4Addr::LOCALHOST, |_| Ipv4Addr::UNSPECIFIED),
+            port,
+            hostname: name.to_owned(),
+            advertised_address: host.map_or(Ipv4Addr::LOCALHOST, Host::address),
+            advertised_port: port,
+            candidate: true,
+            lease,
             passthrough: true,
             retention: None,
             retention_monitor_interval: None,
-        };
-        let settings = Settings {
-            primary_port: primary_port.unwrap_or(settings.port),
-            ..settings
         };
         fs::create_dir_all(&settings.mount).expect("the directory of a stage is ours");
         Node {
@@ -70,6 +87,7 @@ impl Node {
             home,
             tag: format!("{}-{name}", stage.tag()),
             settings,
+            host: host.cloned(),
             process: None,
         }
     }
@@ -94,9 +112,19 @@ impl Node {
         self.settings.mount.join(name)
     }
 
-    /// A client of its HTTP interface.
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A client of its HTTP interface. It comes from the node's own host: what is cut between hosts is no matter.
     pub fn api(&self) -> Api {
-        Api::new(self.settings.port)
+        in_host(self.host.as_ref(), || Api::new(self.settings.port))
+    }
+
+    /// Whether its process was started and has not been ended.
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
     }
 
     /// The position of a database, as the mount shows it; nothing while there is no such database.
@@ -133,19 +161,22 @@ impl Node {
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "{} is running", self.name);
         let mut command = self.command(&[]);
-        self.process = Some(command.spawn().expect("the litefs program runs"));
+        let child = in_host(self.host.as_ref(), || command.spawn());
+        self.process = Some(child.expect("the litefs program runs"));
     }
 
-    /// Waits until it answers and, if it is the primary, takes writes.
+    /// Waits until it answers and is mounted and, with a static lease, has its role.
     #[track_caller]
     pub fn await_ready(&mut self) {
         let (api, primary) = (self.api(), self.settings.candidate);
+        let elected = self.settings.lease != LeaseSettings::Static;
         let what = format!("{} answers GET /info", self.name);
         until(READY, &what, || {
             self.assert_running();
             // The mount of a process that died is there, too, and cannot be listed. Between it and the new one there is
             // none, and the directory below can be: so listed first, then mounted.
-            api.info().is_some_and(|info| info.is_primary == primary)
+            api.info()
+                .is_some_and(|info| elected || info.is_primary == primary)
                 && std::fs::read_dir(self.mount()).is_ok()
                 && is_mounted(self.mount())
         });
@@ -223,6 +254,27 @@ impl Node {
     pub fn kill(&mut self) {
         let mut process = self.process.take().expect("the node is running");
         process.kill().expect("our child can be killed");
+        wait_for(&mut process, ENDED, &format!("{} dies", self.name));
+    }
+
+    /// [`Node::pause`] for all its processes: nothing of the node runs until [`Node::resume_all`].
+    pub fn pause_all(&self) {
+        signal_tagged(&self.tag, Signal::SIGSTOP);
+    }
+
+    /// Ends [`Node::pause_all`].
+    pub fn resume_all(&self) {
+        signal_tagged(&self.tag, Signal::SIGCONT);
+    }
+
+    /// [`Node::kill`] for all its processes at once, as if its machine had died. A machine takes its applications with
+    /// it: kill them before. With handles that are passthrough they could go on writing to files that nobody looks at
+    /// any more. Whoever waits in the dead mount gets an error.
+    #[track_caller]
+    pub fn kill_all(&mut self) {
+        let mut process = self.process.take().expect("the node is running");
+        signal_tagged(&self.tag, Signal::SIGKILL);
+        abort(&self.settings.mount);
         wait_for(&mut process, ENDED, &format!("{} dies", self.name));
     }
 

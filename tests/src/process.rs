@@ -42,9 +42,14 @@ pub fn processes_tagged(value: &str) -> Vec<Pid> {
 
 /// Kills what carries the tag `value`.
 pub(crate) fn kill_tagged(value: &str) {
+    signal_tagged(value, Signal::SIGKILL);
+}
+
+/// Sends `signal` to what carries the tag `value`.
+pub(crate) fn signal_tagged(value: &str, signal: Signal) {
     for pid in processes_tagged(value) {
         // It may have ended since we looked.
-        let _ = kill(pid, Signal::SIGKILL);
+        let _ = kill(pid, signal);
     }
 }
 

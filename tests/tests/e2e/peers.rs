@@ -236,7 +236,7 @@ fn a_replica_of_itself_only_waits() {
     };
     let primary = Node::primary(&stage, "primary");
     let mut replica = Node::replica(&stage, "replica1", &primary);
-    replica.settings_mut().primary_port = replica.settings().port;
+    replica.settings_mut().advertised_port = replica.settings().port;
     replica.start();
     assert_eq!(
         replica.api().info().map(|info| info.is_primary),
