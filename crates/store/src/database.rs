@@ -78,6 +78,7 @@ impl Database {
 
     /// Verifies, stores and applies a received LTX file. Waits for the strand and for readers that are in the way.
     pub fn apply(&self, incoming: Incoming) -> Result<Pos, Error> {
+        self.end_abandoned_transaction()?;
         self.call(|core| core.apply(incoming))?
     }
 

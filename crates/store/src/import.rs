@@ -314,7 +314,7 @@ impl Core {
     }
 
     /// What the store wrote itself is not to be captured again.
-    fn skip_own_write(&mut self) -> Result<(), Error> {
+    pub(crate) fn skip_own_write(&mut self) -> Result<(), Error> {
         self.shared.dirty.lock().clear();
         self.wal.file = None;
         self.wal.watch = None;

@@ -20,6 +20,7 @@ mod dirty;
 mod env;
 mod error;
 mod events;
+mod fence;
 mod hooks;
 mod import;
 mod incarnation;
