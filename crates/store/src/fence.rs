@@ -130,9 +130,7 @@ impl Core {
             // Thawed meanwhile.
             return Ok(true);
         }
-        let unseen = self
-            .database()
-            .is_some_and(|db| db.can_commit_unseen());
+        let unseen = self.database().is_some_and(|db| db.can_commit_unseen());
         if self.mode() != Mode::Wal || self.writer.is_some() || !unseen {
             let captured = self.capture_last();
             if self.writer.is_none() && !unseen {
@@ -226,4 +224,3 @@ impl Core {
         captured
     }
 }
-

@@ -213,6 +213,8 @@ impl Core {
         let mut incoming = Incoming {
             spool: self.encode_import(spool, image, page_1)?,
             replaces_history: false,
+            common: None,
+            history: None,
         };
         let verified = self.verify(&mut incoming)?;
         let marker = self.dir().unfinished();
