@@ -73,6 +73,13 @@ pub struct Traits {
     pub movable: bool,
 }
 
+/// For how long a call waits for its answer. A primary asks four times in a TTL.
+pub(crate) fn patience(ttl: Option<Duration>) -> Duration {
+    const LEAST: Duration = Duration::from_millis(300);
+    const MOST: Duration = Duration::from_secs(5);
+    ttl.map_or(MOST, |ttl| (ttl / 4).clamp(LEAST, MOST))
+}
+
 /// A lease store, on behalf of one node.
 ///
 /// Changes are conditional, and a refused one changes nothing. A call that ends with an error may have been carried

@@ -16,16 +16,23 @@
 
 mod advertise;
 mod clock;
+mod consul;
 mod error;
 mod leaser;
+mod memory;
 mod node;
 mod record;
 mod static_lease;
+mod stored;
+#[doc(hidden)]
+pub mod testing;
 
 pub use advertise::AdvertiseUrl;
 pub use clock::{BootClock, Clock};
+pub use consul::{ConsulConfig, ConsulEnvironment, ConsulLease};
 pub use error::Error;
 pub use leaser::{Answer, Holder, Leaser, Outcome, Seen, SessionId, Survey, Traits, Version};
+pub use memory::{Fate, Hook, Leg, MemoryLease, MemoryStore, Op};
 pub use node::{Doing, Holdings, Identity, Node, Term, Trouble};
 pub use record::{LastEpoch, Place, Positions, Post, Record};
 pub use static_lease::{Standing, StaticLease};
