@@ -42,9 +42,12 @@ pub(super) struct Local {
     epochs: Arc<Epochs>,
     replicas: Replicas,
     tails: TailWindow,
-    guard: Mutex<Guard>,
-    mount: tokio::sync::Mutex<Option<fuse::Mount>>,
+    guard: Arc<Mutex<Guard>>,
+    mount: Arc<tokio::sync::Mutex<Option<fuse::Mount>>>,
     following: tokio::sync::Mutex<Option<Following>>,
+    /// The term in which this node leads or is about to, 0 if it is in none. What was begun for a term that is over by
+    /// then has no effect.
+    term: Arc<Mutex<u64>>,
     requests: Arc<OnceLock<FuseCounter>>,
     shown: Shown,
 }
@@ -71,16 +74,12 @@ impl Shown {
     pub(super) async fn failure(&self) -> anyhow::Error {
         // The sender is our own.
         let _ = self.failed.subscribe().wait_for(|failed| *failed).await;
-        let fatal = self
-            .fatal
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let fatal = lock(&self.fatal).take();
         fatal.unwrap_or_else(|| anyhow::anyhow!("the node failed"))
     }
 
     fn fail(&self, error: anyhow::Error) {
-        *self.fatal.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        *lock(&self.fatal) = Some(error);
         self.failed.send_replace(true);
     }
 }
@@ -109,8 +108,9 @@ impl Local {
             epochs: parts.epochs,
             replicas: parts.replicas,
             tails: parts.tails,
-            guard: Mutex::new(parts.guard),
-            mount: tokio::sync::Mutex::default(),
+            guard: Arc::new(Mutex::new(parts.guard)),
+            mount: Arc::default(),
+            term: Arc::default(),
             following: tokio::sync::Mutex::default(),
             requests: parts.requests,
             shown: parts.shown,
@@ -151,24 +151,10 @@ impl Local {
 
     /// Mounts, if that has not been done. An error is the end of the node.
     async fn mount(&self) -> Result<(), Trouble> {
-        let mut mounted = self.mount.lock().await;
+        let mut mounted = Arc::clone(&self.mount).lock_owned().await;
         if mounted.is_some() {
             return Ok(());
         }
-        match self.mount_now().await {
-            Ok(mount) => {
-                *mounted = Some(mount);
-                Ok(())
-            }
-            Err(error) => {
-                let text = format!("{error:#}");
-                self.shown.fail(error);
-                Err(text)
-            }
-        }
-    }
-
-    async fn mount_now(&self) -> anyhow::Result<fuse::Mount> {
         let config = fuse::MountConfig {
             dir: self.config.fuse.dir.clone(),
             allow_other: self.config.fuse.allow_other,
@@ -176,21 +162,27 @@ impl Local {
             clear_stale: self.mounting.clear_stale,
             debug: self.mounting.debug,
         };
-        let store = Arc::clone(&self.store);
-        let mount = blocking(move || Ok(fuse::mount(store, config)?)).await?;
-        tracing::info!(dir = %self.config.fuse.dir.display(), passthrough = mount.passthrough(), "mounted");
-        let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
-        guard
-            .watch(mount.dir())
-            .context("tell the guard of the mount")?;
-        drop(guard);
-        // It is set once.
-        let _ = self.requests.set(Box::new(mount.request_counter()));
-        let unmounted = self.shown.unmounted.clone();
-        mount.when_ended(Box::new(move || {
-            unmounted.send_replace(true);
-        }));
-        Ok(mount)
+        let (store, guard) = (Arc::clone(&self.store), Arc::clone(&self.guard));
+        let (requests, unmounted) = (Arc::clone(&self.requests), self.shown.unmounted.clone());
+        // To its end, also if whoever asked for it does not wait so long.
+        let done = blocking(move || {
+            let mount = fuse::mount(store, config)?;
+            tracing::info!(dir = %mount.dir().display(), passthrough = mount.passthrough(), "mounted");
+            let watched = lock(&guard).watch(mount.dir());
+            watched.context("tell the guard of the mount")?;
+            // It is set once.
+            let _ = requests.set(Box::new(mount.request_counter()));
+            mount.when_ended(Box::new(move || {
+                unmounted.send_replace(true);
+            }));
+            *mounted = Some(mount);
+            Ok(())
+        });
+        done.await.map_err(|error| {
+            let text = format!("{error:#}");
+            self.shown.fail(error);
+            text
+        })
     }
 
     /// Waits for what replicas have and this node has not. Applications cannot commit yet.
@@ -219,7 +211,10 @@ impl Local {
             Arc::clone(&self.epochs),
             term.clone(),
         );
+        let current = Arc::clone(&self.term);
+        *lock(&current) = term.epoch;
         blocking(move || {
+            let current = lock(&current);
             epochs.had_all_of(term.epoch)?;
             let id: ClusterId = term.cluster_id.parse()?;
             store.adopt_cluster_id(id)?;
@@ -227,6 +222,7 @@ impl Local {
             if !store.is_mounted() && store.is_after_machine_crash() {
                 awaited.extend(store.known_replicas()?);
             }
+            anyhow::ensure!(*current == term.epoch, OVER);
             store.begin_term(Epoch::new(term.epoch))?;
             Ok(awaited)
         })
@@ -236,21 +232,26 @@ impl Local {
     async fn try_lead(&self, term: &Term) -> Result<(), Trouble> {
         self.stop_following().await;
         self.shown.stream.send_replace(None);
-        let awaited = self
-            .begin_to_lead(term)
-            .await
-            .map_err(|error| format!("{error:#}"))?;
+        let begun = self.begin_to_lead(term).await;
+        let awaited = begun.map_err(|error| format!("{error:#}"))?;
         self.take_tails(awaited).await;
         self.mount().await?;
-        let store = Arc::clone(&self.store);
+        let admitted = self.admit(term.epoch).await;
+        admitted.map_err(|error| format!("{error:#}"))?;
+        self.shown.ready.send_replace(true);
+        Ok(())
+    }
+
+    /// Lets applications commit, unless the term is over.
+    async fn admit(&self, epoch: u64) -> anyhow::Result<()> {
+        let (store, current) = (Arc::clone(&self.store), Arc::clone(&self.term));
         blocking(move || {
+            let current = lock(&current);
+            anyhow::ensure!(*current == epoch, OVER);
             store.admit();
             Ok(())
         })
         .await
-        .map_err(|error| format!("{error:#}"))?;
-        self.shown.ready.send_replace(true);
-        Ok(())
     }
 
     async fn try_follow(&self, record: &Record) -> Result<(), Trouble> {
@@ -302,8 +303,9 @@ impl Local {
         tokio::spawn(async move {
             let in_sync = state
                 .wait_for(|state| matches!(state, FollowState::InSync))
-                .await;
-            if in_sync.is_err() {
+                .await
+                .is_ok();
+            if !in_sync {
                 return;
             }
             let noted = blocking(move || epochs.had_all_of(epoch)).await;
@@ -312,6 +314,28 @@ impl Local {
             }
             ready.send_replace(true);
         });
+    }
+
+    /// Waits until this node has what its primary has; for ever, if it follows nobody.
+    async fn until_in_sync(&self) {
+        let mut current = self.shown.stream.subscribe();
+        loop {
+            let following = current.borrow_and_update().clone();
+            let in_sync = async {
+                match following {
+                    Some(mut state) => state
+                        .wait_for(|state| matches!(state, FollowState::InSync))
+                        .await
+                        .is_ok(),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                true = in_sync => return,
+                // The sender is our own.
+                _ = current.changed() => {}
+            }
+        }
     }
 
     /// How long to wait for locks, if nobody may commit after `by`.
@@ -357,14 +381,19 @@ impl lease::Node for Local {
 
     fn fence(&self, by: Option<Duration>) -> Doing<'_, ()> {
         Box::pin(async move {
-            let store = Arc::clone(&self.store);
-            if !store.role().is_primary() {
-                return;
-            }
-            let fenced = blocking(move || Ok(store.fence(Local::patience(by))?)).await;
+            let (store, current) = (Arc::clone(&self.store), Arc::clone(&self.term));
+            let fenced = blocking(move || {
+                *lock(&current) = 0;
+                if store.role().is_primary() {
+                    store.fence(Local::patience(by))?;
+                }
+                Ok(())
+            })
+            .await;
             if let Err(error) = fenced {
                 tracing::error!("fencing: {error:#}");
             }
+            self.tails.close_after(Duration::ZERO).await;
         })
     }
 
@@ -432,13 +461,9 @@ impl lease::Node for Local {
     }
 
     fn thaw(&self) -> Doing<'_, ()> {
-        let store = Arc::clone(&self.store);
         Box::pin(async move {
-            let thawed = blocking(move || {
-                store.admit();
-                Ok(())
-            });
-            if let Err(error) = thawed.await {
+            let epoch = *lock(&self.term);
+            if let Err(error) = self.admit(epoch).await {
                 tracing::error!("thawing: {error:#}");
             }
         })
@@ -446,6 +471,7 @@ impl lease::Node for Local {
 
     fn ask_for_handoff<'a>(&'a self, primary: &'a Record) -> Doing<'a, Result<(), Trouble>> {
         Box::pin(async move {
+            self.until_in_sync().await;
             let asked = async {
                 let client = ApiClient::new(&primary.advertise_url)?;
                 client.handoff(Some(self.identity.node_id)).await
@@ -455,6 +481,14 @@ impl lease::Node for Local {
                 .map_err(|error: anyhow::Error| format!("{error:#}"))
         })
     }
+}
+
+/// What a term ended before it could begin.
+const OVER: &str = "the term is over";
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // What is in there is whole also after a panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where each database is.

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use lease::{
-    BootClock, ConsulConfig, ConsulLease, Identity, Leaser, Member, MemberConfig, MemberHandle,
+    BootClock, ConsulConfig, ConsulEnvironment, ConsulLease, Identity, Leaser, Member,
+    MemberConfig, MemberHandle,
 };
 use replication::TailWindow;
 use store::{ClusterId, Role, Store, StoreConfig};
@@ -104,13 +105,16 @@ impl Node {
     fn leaser(&self) -> anyhow::Result<Arc<dyn Leaser>> {
         Ok(match &self.config.lease.store {
             LeaseStore::Static(fixed) => Arc::new(fixed.clone()),
-            LeaseStore::Consul(consul) => Arc::new(ConsulLease::new(ConsulConfig {
-                url: consul.url.clone(),
-                key: consul.key.clone(),
-                ttl: consul.ttl,
-                lock_delay: consul.lock_delay,
-                hostname: Some(self.config.lease.hostname.clone()),
-            })?),
+            LeaseStore::Consul(consul) => {
+                let config = ConsulConfig {
+                    url: consul.url.clone(),
+                    key: consul.key.clone(),
+                    ttl: consul.ttl,
+                    lock_delay: consul.lock_delay,
+                    hostname: Some(self.config.lease.hostname.clone()),
+                };
+                Arc::new(ConsulLease::new(&config, &ConsulEnvironment::of_process())?)
+            }
         })
     }
 
