@@ -126,16 +126,17 @@ impl Core {
     /// The node may not commit any more: becomes the only writer of a database in WAL mode, and captures what was committed
     /// until then. `false` if that could not be had within `within`.
     pub(crate) fn stop_committing(&mut self, within: Duration) -> Result<bool, Error> {
-        if self.env().is_primary() || self.shared.is_closed() {
-            // Thawed meanwhile.
+        let over = self.env().is_primary() || self.shared.is_closed();
+        if over || self.writer.is_some() {
+            // Thawed meanwhile, or locked and captured already.
             return Ok(true);
         }
         let unseen = self.database().is_some_and(|db| db.can_commit_unseen());
-        if self.mode() != Mode::Wal || self.writer.is_some() || !unseen {
+        if self.mode() != Mode::Wal || !unseen {
             let captured = self.capture_last();
-            if self.writer.is_none() && !unseen {
-                // Whoever opens it waits until we are the only writer.
-                self.leave();
+            if !unseen {
+                // Nobody has it open, and whoever opens it waits.
+                self.be_only_writer()?;
             }
             return captured.map(|()| true);
         }
@@ -156,7 +157,7 @@ impl Core {
             }
             None => SharedIndex::join(self.env(), self.name(), self.dir())?,
         };
-        if !shm.lock_write(left())? {
+        if !shm.lock_write_eagerly(left())? {
             self.joined = Some(crate::core::Joined { shm, mark: None });
             return Ok(false);
         }

@@ -37,11 +37,8 @@ impl Core {
     pub(crate) fn take_up_role(&mut self) {
         let result = if self.env().is_primary() {
             self.begin_committing()
-        } else if self.env().is_replica() || self.shared.open_handles(FileKind::Wal) > 0 {
-            self.be_only_writer()
         } else {
-            // Whoever opens it first waits until it is so.
-            Ok(())
+            self.be_only_writer()
         };
         self.latch(LatchKind::Role, &result);
     }
@@ -54,8 +51,9 @@ impl Core {
         }
     }
 
-    /// Holds what a writer of a database in WAL mode needs.
-    fn be_only_writer(&mut self) -> Result<(), Error> {
+    /// Holds what a writer of a database in WAL mode needs. Its -wal and -shm exist from then on: where applications may not
+    /// create them they could not even read.
+    pub(crate) fn be_only_writer(&mut self) -> Result<(), Error> {
         let needed = self.mode() == Mode::Wal && self.writer.is_none();
         if !needed || self.shared.is_closed() || !self.env().is_mounted() {
             return Ok(());
@@ -84,10 +82,24 @@ impl Core {
             self.set_mode(Mode::Wal);
         }
         self.skip_own_write()?;
+        self.begin_log_anew_if_empty()?;
         // Watched before anybody can write to it.
         let watched = self.watch_log().and_then(|()| self.join_if_open());
         self.set_writer(None);
         watched
+    }
+
+    /// A log of which nothing is needed any more may still have the frames and the header of an earlier generation, which
+    /// would look like commits to the capture.
+    fn begin_log_anew_if_empty(&mut self) -> Result<(), Error> {
+        match (&mut self.writer, self.page_size) {
+            (Some(writer), Some(page_size)) if writer.end_of_log().is_none() => {
+                let log = writer.write_header(page_size)?;
+                self.begin_generation(&log);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A replica becomes the primary: the change counter that its page 1 shows is the database's from now on.

@@ -83,6 +83,12 @@ impl SharedIndex {
         self.lock_within(lock::WAL_WRITE, limit)
     }
 
+    /// Takes WAL_WRITE_LOCK also from a writer that commits all the time.
+    pub(crate) fn lock_write_eagerly(&self, limit: Duration) -> Result<bool, Error> {
+        locks::lock_eagerly(&self.file, lock::WAL_WRITE, LockKind::Exclusive, limit)
+            .during("lock", &self.dir.file(FileKind::Shm))
+    }
+
     /// Gives WAL_WRITE_LOCK back.
     pub(crate) fn unlock_write(&self) -> Result<(), Error> {
         self.unlock(lock::WAL_WRITE)

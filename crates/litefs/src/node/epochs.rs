@@ -1,25 +1,24 @@
-//! The epochs that this node knows of, in two files of its data directory that hold a decimal number each: `epoch`, the
-//! highest that it ever heard of, and `epoch-synced`, the highest that it led, or in which it had all that the primary had.
+//! The epochs that this node knows of, in the file `epoch` of its data directory, two decimal numbers: the highest that it
+//! ever heard of, and the highest that it led, or in which it had all that the primary had (0, or missing: none).
 //!
 //! Both only grow. A static lease has no place of its own to keep them; with elections they are what a node says of itself.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, anyhow};
 
-const SEEN: &str = "epoch";
-const SYNCED: &str = "epoch-synced";
+const FILE: &str = "epoch";
 
 /// What is known, and where it is kept.
 pub(super) struct Epochs {
-    dir: PathBuf,
+    path: PathBuf,
     now: Mutex<Known>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Known {
     seen: u64,
     synced: u64,
@@ -28,12 +27,9 @@ struct Known {
 impl Epochs {
     /// Reads them; a node that was never part of a cluster has heard of none.
     pub(super) fn open(data_dir: &Path) -> anyhow::Result<Epochs> {
-        let seen = read(&data_dir.join(SEEN))?;
-        let synced = read(&data_dir.join(SYNCED))?;
-        Ok(Epochs {
-            dir: data_dir.to_owned(),
-            now: Mutex::new(Known { seen, synced }),
-        })
+        let path = data_dir.join(FILE);
+        let now = Mutex::new(read(&path)?);
+        Ok(Epochs { path, now })
     }
 
     /// The highest that it ever heard of.
@@ -48,58 +44,52 @@ impl Epochs {
 
     /// Heard of one. Durable when this returns.
     pub(super) fn saw(&self, epoch: u64) -> anyhow::Result<()> {
-        self.raise(SEEN, epoch, |known| &mut known.seen)
+        self.raise(epoch, 0)
     }
 
     /// Had all of one, or begins to lead it. Durable when this returns.
     pub(super) fn had_all_of(&self, epoch: u64) -> anyhow::Result<()> {
-        self.saw(epoch)?;
-        self.raise(SYNCED, epoch, |known| &mut known.synced)
+        self.raise(epoch, epoch)
     }
 
     fn known(&self) -> Known {
-        *self
-            .now
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn raise(
-        &self,
-        file: &str,
-        epoch: u64,
-        which: fn(&mut Known) -> &mut u64,
-    ) -> anyhow::Result<()> {
-        let mut known = self
-            .now
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let number = which(&mut known);
-        if epoch > *number {
-            write(&self.dir.join(file), epoch)?;
-            *number = epoch;
+    fn raise(&self, seen: u64, synced: u64) -> anyhow::Result<()> {
+        let mut known = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let raised = Known {
+            seen: known.seen.max(seen),
+            synced: known.synced.max(synced),
+        };
+        if raised != *known {
+            write(&self.path, raised)?;
+            *known = raised;
         }
         Ok(())
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<u64> {
-    match fs::read_to_string(path) {
-        Ok(text) => text
-            .trim_end()
-            .parse()
-            .map_err(|_| anyhow!("{}: not the number of an epoch", path.display())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+fn read(path: &Path) -> anyhow::Result<Known> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Known::default()),
+        Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+    };
+    let numbers: Result<Vec<u64>, _> = text.split_whitespace().map(str::parse).collect();
+    match numbers.as_deref() {
+        Ok(&[seen]) => Ok(Known { seen, synced: 0 }),
+        Ok(&[seen, synced]) => Ok(Known { seen, synced }),
+        _ => Err(anyhow!("{}: not the numbers of two epochs", path.display())),
     }
 }
 
-/// After a crash the file holds the new number or the one before.
-fn write(path: &Path, epoch: u64) -> anyhow::Result<()> {
+/// After a crash the file holds the new numbers or those before.
+fn write(path: &Path, known: Known) -> anyhow::Result<()> {
     let temporary = path.with_extension("tmp");
     let written = || {
         let mut file = File::create(&temporary)?;
-        writeln!(file, "{epoch}")?;
+        writeln!(file, "{} {}", known.seen, known.synced)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
         path.parent()
@@ -126,13 +116,18 @@ mod tests {
         epochs.had_all_of(8).unwrap();
         let again = Epochs::open(&directory).unwrap();
         assert_eq!((again.seen(), again.synced()), (8, 8));
-        fs::write(directory.join(SEEN), "eight").unwrap();
-        let error = Epochs::open(&directory).err().unwrap().to_string();
-        let expected = format!(
-            "{}: not the number of an epoch",
-            directory.join(SEEN).display()
-        );
-        assert_eq!(error, expected);
+        fs::write(directory.join(FILE), "9\n").unwrap();
+        let older = Epochs::open(&directory).unwrap();
+        assert_eq!((older.seen(), older.synced()), (9, 0));
+        for garbage in ["eight", "", "1 2 3"] {
+            fs::write(directory.join(FILE), garbage).unwrap();
+            let error = Epochs::open(&directory).err().unwrap().to_string();
+            let path = directory.join(FILE);
+            assert_eq!(
+                error,
+                format!("{}: not the numbers of two epochs", path.display())
+            );
+        }
         fs::remove_dir_all(&directory).unwrap();
     }
 }
