@@ -135,7 +135,11 @@ impl ConsulLease {
 
     /// A transaction on the record; the version that it has then.
     async fn change(&self, ops: &[Op]) -> Result<Outcome, Error> {
-        match self.api.txn(ops).await? {
+        let made = self.api.txn(ops).await;
+        if !matches!(made, Ok(Txn::Done(_))) {
+            self.session.doubt().await;
+        }
+        match made? {
             Txn::Done(results) => {
                 let of_record = results
                     .iter()
@@ -151,7 +155,6 @@ impl ConsulLease {
             }
             Txn::Refused(why) => {
                 tracing::debug!(why, "consul refuses a change of the lease");
-                self.session.doubt().await;
                 Ok(Outcome::Refused)
             }
         }

@@ -29,7 +29,7 @@ struct Current {
     id: String,
     /// When it was last made or renewed: the time at which the request was sent.
     renewed: Duration,
-    /// Something that needs it was refused: perhaps it is gone.
+    /// Something that needs it was refused, or not answered: perhaps it is gone.
     doubted: bool,
 }
 
@@ -86,7 +86,7 @@ impl Session {
         current.as_ref().map(|known| known.id.clone())
     }
 
-    /// Something was refused: the next [`Session::keep`] asks whether it is still there.
+    /// Something was refused, or not answered: the next [`Session::keep`] asks whether it is still there.
     pub(super) async fn doubt(&self) {
         if let Some(known) = self.current.lock().await.as_mut() {
             known.doubted = true;
