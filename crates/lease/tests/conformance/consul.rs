@@ -151,14 +151,15 @@ async fn a_transaction_that_is_not_allowed_is_not_taken_for_one_that_came_too_la
 #[tokio::test]
 async fn the_token_of_the_environment_is_second_to_that_of_the_url() {
     let (address, tokens) = mock(StatusCode::NOT_FOUND, "").await;
-    let directory = std::env::temp_dir().join(format!("lease-token-{}", std::process::id()));
-    std::fs::write(&directory, "of-file\n").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let of_file = directory.path().join("token");
+    std::fs::write(&of_file, "of-file\n").unwrap();
     let environment = ConsulEnvironment {
         token: Some("of-environment".to_owned()),
         ..ConsulEnvironment::default()
     };
     let file = ConsulEnvironment {
-        token_file: Some(directory.clone()),
+        token_file: Some(of_file),
         ..ConsulEnvironment::default()
     };
     for (url, environment) in [
@@ -169,7 +170,6 @@ async fn the_token_of_the_environment_is_second_to_that_of_the_url() {
     ] {
         soon(lease_at(url, environment).survey()).await;
     }
-    std::fs::remove_file(directory).unwrap();
     let expected = [
         Some("of-url"),
         Some("of-environment"),
