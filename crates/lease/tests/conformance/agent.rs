@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -63,8 +64,14 @@ impl Agent {
         self.ports[4]
     }
 
+    /// When it returns, no thread of it runs.
     pub(crate) fn stop(&self) {
         self.signal(Signal::SIGSTOP);
+        let stopped = waitpid(self.pid(), Some(WaitPidFlag::WUNTRACED));
+        assert!(
+            matches!(stopped, Ok(WaitStatus::Stopped(..))),
+            "{stopped:?}"
+        );
     }
 
     pub(crate) fn go_on(&self) {
@@ -82,9 +89,12 @@ impl Agent {
         assert!(self.is_ready().await, "consul does not start again");
     }
 
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap())
+    }
+
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).unwrap();
-        kill(Pid::from_raw(pid), signal).unwrap();
+        kill(self.pid(), signal).unwrap();
     }
 
     /// Waits until it has a leader; `false`: it ended.
