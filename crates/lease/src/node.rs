@@ -56,7 +56,12 @@ pub type Trouble = String;
 
 /// A node, as a member drives it.
 ///
-/// Calls come one after the other, never two at a time, but for [`Node::extend`], which does not wait.
+/// Calls come one after the other, never two at a time, but for [`Node::extend`] and [`Node::acknowledged`], which do
+/// not wait, and [`Node::ask_for_handoff`].
+///
+/// The futures of [`Node::holdings`], [`Node::lead`], [`Node::heir`], [`Node::drain`] and [`Node::ask_for_handoff`] may
+/// be dropped before they are done; what they began must then be ended by the next call. Those of the others are not
+/// dropped: they end by themselves, soon.
 pub trait Node: Send + Sync {
     /// Who it is.
     fn identity(&self) -> Identity;
@@ -68,7 +73,9 @@ pub trait Node: Send + Sync {
     /// before that. Called after each renewal, and before [`Node::lead`].
     fn extend(&self, deadline: Option<Duration>);
 
-    /// Becomes the primary. An error: it cannot, and commits nothing.
+    /// Becomes the primary; when it returns applications can commit, until the deadline. It may take its time: the
+    /// lease is renewed meanwhile. An error: it cannot, and commits nothing. If the lease is lost before it is done it
+    /// is dropped, and [`Node::fence`] is called.
     fn lead<'a>(&'a self, term: &'a Term) -> Doing<'a, Result<(), Trouble>>;
 
     /// Stops committing, whatever it takes, and is neither primary nor replica. When it returns no application can
@@ -78,7 +85,8 @@ pub trait Node: Send + Sync {
     /// Follows a primary (again, if it is the one that it follows already).
     fn follow<'a>(&'a self, primary: &'a Record) -> Doing<'a, ()>;
 
-    /// Follows nobody, and commits nothing; its databases can be read. `why` is shown to people.
+    /// Follows nobody, and commits nothing; its databases can be read. `why` is shown to people. The first call that a
+    /// member makes: what a process before this one has left running is fenced when it returns.
     fn stand_by<'a>(&'a self, why: &'a str) -> Doing<'a, ()>;
 
     /// Of the primary: its databases, and the highest position that a connected candidate has acknowledged of each
@@ -90,7 +98,7 @@ pub trait Node: Send + Sync {
     fn heir<'a>(&'a self, wanted: Option<u64>) -> Doing<'a, Result<u64, Trouble>>;
 
     /// First half of a handoff: within `within` nobody can commit any more. An error: it could not be done, and
-    /// everything goes on as before.
+    /// everything goes on as before. It is called where the lease holds much longer than that.
     fn freeze(&self, within: Duration) -> Doing<'_, Result<(), Trouble>>;
 
     /// Second half: waits until that replica has acknowledged all that there is. Frozen.
@@ -98,4 +106,8 @@ pub trait Node: Send + Sync {
 
     /// The handoff came to nothing: applications can commit again.
     fn thaw(&self) -> Doing<'_, ()>;
+
+    /// Waits until this node, which follows that primary, is in sync with it, then asks it to hand over to this node.
+    /// An error: it was refused, or cannot be asked; it is tried again later.
+    fn ask_for_handoff<'a>(&'a self, primary: &'a Record) -> Doing<'a, Result<(), Trouble>>;
 }

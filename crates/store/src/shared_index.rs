@@ -44,6 +44,11 @@ impl SharedIndex {
         SharedIndex::with_file(file, &name, db, dir)
     }
 
+    /// Holds the DMS byte from here on, as one who was there before.
+    pub(crate) fn hold_dms(&self) -> Result<(), Error> {
+        take(&self.file, lock::WAL_DMS, LockKind::Shared, "DMS", &self.db)
+    }
+
     /// Joins the index that an application has opened, without a lock. Newer versions of SQLite ask who else has the DMS
     /// byte, and do not let a connection leave WAL mode, or become exclusive, while somebody has. The file can become
     /// shorter then: whoever has this must let go of it first, see `Database::truncate`.
@@ -250,6 +255,25 @@ pub(crate) fn open_database_shared(
     let database = env.open_live(db, dir, FileKind::Database, OpenHow::Existing)?;
     lock_database_shared(&database, db)?;
     Ok(database)
+}
+
+/// The same within a time. `None` if a connection has the database for itself.
+pub(crate) fn try_database_shared(
+    env: &Env,
+    db: &DbName,
+    dir: &DatabaseDir,
+    limit: Duration,
+) -> Result<Option<File>, Error> {
+    let path = dir.file(FileKind::Database);
+    let database = env.open_live(db, dir, FileKind::Database, OpenHow::Existing)?;
+    let shared =
+        |range| locks::lock_within(&database, range, LockKind::Shared, limit).during("lock", &path);
+    if !shared(lock::PENDING)? {
+        return Ok(None);
+    }
+    let taken = shared(lock::SHARED)?;
+    locks::unlock(&database, lock::PENDING).during("unlock", &path)?;
+    Ok(taken.then_some(database))
 }
 
 /// Opens a file for reading; `None` if it does not exist.

@@ -96,6 +96,7 @@ impl MemoryLease {
                 }
             });
             tokio::select! {
+                biased;
                 arrived = travels => arrived.unwrap_or_else(|_| Err(lost())),
                 () = clock.until(by) => Err(lost()),
             }
@@ -152,6 +153,7 @@ impl Leaser for MemoryLease {
                 }
                 let until = next_end.map_or(by, |end| end.min(by));
                 tokio::select! {
+                biased;
                     // It ends only with the store, which is borrowed here.
                     _ = changed.changed() => {}
                     () = clock.until(until) => {}

@@ -10,7 +10,9 @@ use std::ffi::OsString;
 
 use clap::error::ErrorKind;
 
-pub(crate) use args::{DevArgs, LOAD_READER, LOAD_WRITER, LoadArgs, MountArgs, Transfer};
+pub(crate) use args::{
+    DevArgs, HandoffArgs, LOAD_READER, LOAD_WRITER, LoadArgs, MountArgs, PromoteArgs, Transfer,
+};
 use args::{ExportArgs, ImportArgs};
 
 /// What the user asks for.
@@ -19,6 +21,8 @@ pub(crate) enum Invocation {
     Mount(MountArgs),
     Import(Transfer),
     Export(Transfer),
+    Promote(PromoteArgs),
+    Handoff(HandoffArgs),
     Dev(DevArgs),
     LoadWriter(LoadArgs),
     LoadReader(LoadArgs),
@@ -63,6 +67,8 @@ Commands:
     mount      run a node: mount its directory, replicate the databases in it
     import     put a SQLite database into a running cluster
     export     get a copy of a database from a running node
+    promote    make a node the primary
+    handoff    have the primary hand over to another node
     dev        try it out: a primary and a replica on this machine
     version    print the version
 
@@ -93,6 +99,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         "export" => flags::parse(args, 1)
             .and_then(ExportArgs::checked)
             .map(Invocation::Export),
+        "promote" => flags::parse(args, 1).map(Invocation::Promote),
+        "handoff" => flags::parse(args, 1).map(Invocation::Handoff),
         "dev" => flags::parse(args, 2).map(Invocation::Dev),
         LOAD_WRITER => flags::parse(args, 2).map(Invocation::LoadWriter),
         LOAD_READER => flags::parse(args, 2).map(Invocation::LoadReader),

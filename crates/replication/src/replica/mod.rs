@@ -43,6 +43,8 @@ pub struct FollowConfig {
     pub hostname: String,
     /// The databases to follow; empty means all.
     pub filter: Vec<DbName>,
+    /// Whether this node may become the primary.
+    pub candidate: bool,
     /// Wait before the first attempt to connect again. Doubles with each attempt, with jitter.
     pub reconnect_min: Duration,
     /// Longest wait, and the wait after a refusal that is not likely to change.
@@ -59,6 +61,7 @@ impl FollowConfig {
             primary,
             hostname,
             filter: Vec::new(),
+            candidate: false,
             reconnect_min: Duration::from_millis(50),
             reconnect_max: Duration::from_secs(5),
             silence: Duration::from_secs(5),

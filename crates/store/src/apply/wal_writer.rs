@@ -70,7 +70,7 @@ impl WalWriter {
         dir: &DatabaseDir,
         database: File,
     ) -> Result<WalWriter, Error> {
-        let mut shm = SharedIndex::join(env, db, dir)?;
+        let shm = SharedIndex::join(env, db, dir)?;
         if !shm.lock_write(WRITE_LOCK_WAIT)? {
             let waited_ms = WRITE_LOCK_WAIT.as_millis() as u64;
             return Err(Error::Busy {
@@ -79,6 +79,18 @@ impl WalWriter {
                 waited_ms,
             });
         }
+        WalWriter::with_index(env, db, dir, database, shm)
+    }
+
+    /// Joins with the index, too, whose WAL_WRITE_LOCK is held.
+    pub(crate) fn with_index(
+        env: &Env,
+        db: &DbName,
+        dir: &DatabaseDir,
+        database: File,
+        mut shm: SharedIndex,
+    ) -> Result<WalWriter, Error> {
+        shm.hold_dms()?;
         shm.header_or_recover()?;
         let wal = env.open_live(db, dir, FileKind::Wal, OpenHow::Create)?;
         Ok(WalWriter {
