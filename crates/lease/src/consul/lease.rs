@@ -135,7 +135,11 @@ impl ConsulLease {
 
     /// A transaction on the record; the version that it has then.
     async fn change(&self, ops: &[Op]) -> Result<Outcome, Error> {
-        match self.api.txn(ops).await? {
+        let made = self.api.txn(ops).await;
+        if !matches!(made, Ok(Txn::Done(_))) {
+            self.session.doubt();
+        }
+        match made? {
             Txn::Done(results) => {
                 let of_record = results
                     .iter()
@@ -151,7 +155,6 @@ impl ConsulLease {
             }
             Txn::Refused(why) => {
                 tracing::debug!(why, "consul refuses a change of the lease");
-                self.session.doubt().await;
                 Ok(Outcome::Refused)
             }
         }
@@ -201,7 +204,7 @@ impl ConsulLease {
                 Ok(())
             }
             Txn::Refused(why) => {
-                self.session.doubt().await;
+                self.session.doubt();
                 self.session.keep().await?;
                 Err(Error::Answer(format!(
                     "consul at {}: the post is refused: {why}",
@@ -269,8 +272,7 @@ impl Leaser for ConsulLease {
 
     fn renew<'a>(&'a self, known: Version, record: &'a Record) -> Answer<'a, Outcome> {
         Box::pin(async move {
-            let (Some(session), Some(index)) = (self.session.get().await, stored::counter(known))
-            else {
+            let (Some(session), Some(index)) = (self.session.get(), stored::counter(known)) else {
                 return Ok(Outcome::Refused);
             };
             let key = &self.keys.record;
@@ -285,7 +287,7 @@ impl Leaser for ConsulLease {
 
     fn release<'a>(&'a self, record: &'a Record) -> Answer<'a, Outcome> {
         Box::pin(async move {
-            let Some(session) = self.session.get().await else {
+            let Some(session) = self.session.get() else {
                 return Ok(Outcome::Refused);
             };
             let key = &self.keys.record;
@@ -306,8 +308,7 @@ impl Leaser for ConsulLease {
         record: &'a Record,
     ) -> Answer<'a, Outcome> {
         Box::pin(async move {
-            let (Some(session), Some(index)) = (self.session.get().await, stored::counter(known))
-            else {
+            let (Some(session), Some(index)) = (self.session.get(), stored::counter(known)) else {
                 return Ok(Outcome::Refused);
             };
             let key = &self.keys.record;
@@ -333,12 +334,12 @@ impl Leaser for ConsulLease {
 
     fn publish<'a>(&'a self, positions: &'a Positions) -> Answer<'a, Outcome> {
         Box::pin(async move {
-            let Some(session) = self.session.get().await else {
+            let Some(session) = self.session.get() else {
                 return Ok(Outcome::Refused);
             };
             let outcome = self.publisher.publish(&session, positions).await?;
             if outcome == Outcome::Refused {
-                self.session.doubt().await;
+                self.session.doubt();
             }
             Ok(outcome)
         })
@@ -351,9 +352,10 @@ impl Leaser for ConsulLease {
     fn close(&self) -> Answer<'_, ()> {
         Box::pin(async {
             // The post goes first, so that the next process of this node is not kept from posting by the lock-delay.
-            let posted = lock(&self.posted).take();
+            let posted = *lock(&self.posted);
             if let Some(node_id) = posted {
                 self.candidacy.unpost(node_id).await?;
+                *lock(&self.posted) = None;
             }
             self.session.end().await
         })

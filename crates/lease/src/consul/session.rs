@@ -1,9 +1,7 @@
 //! This node's session in Consul.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-use tokio::sync::Mutex;
 
 use super::api::Api;
 use crate::clock::{BootClock, Clock as _};
@@ -23,14 +21,18 @@ pub(super) struct Session {
     ttl: Duration,
     lock_delay: Duration,
     current: Mutex<Option<Current>>,
+    /// Held while Consul is asked to make, renew or end it. Whoever only needs its name does not wait for that: a
+    /// renewal of the lease must not be late because that of the session is.
+    asking: tokio::sync::Mutex<()>,
 }
 
+#[derive(Clone)]
 struct Current {
     id: String,
     /// When it was last made or renewed: the time at which the request was sent.
     renewed: Duration,
-    /// Something that needs it was refused: perhaps it is gone.
-    doubted: bool,
+    /// How often something that needs it was refused, or not answered, since then: perhaps it is gone.
+    doubts: u64,
 }
 
 impl Session {
@@ -46,64 +48,78 @@ impl Session {
             api,
             name,
             node,
-            ttl: (2 * lease_ttl).clamp(LEAST_TTL, MOST_TTL),
+            ttl: lease_ttl.saturating_mul(2).clamp(LEAST_TTL, MOST_TTL),
             lock_delay,
             current: Mutex::new(None),
+            asking: tokio::sync::Mutex::new(()),
         }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Current>> {
+        // Only replaced as a whole.
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The session, made if there is none, renewed if it is time. [`Error::SessionGone`] once when it is gone.
     pub(super) async fn keep(&self) -> Result<String, Error> {
-        let mut current = self.current.lock().await;
+        let _asking = self.asking.lock().await;
         let now = BootClock.now();
-        let Some(known) = current.as_mut() else {
-            return self.make(&mut current).await;
+        let known = self.current().clone();
+        let Some(known) = known else {
+            return self.make().await;
         };
-        if !known.doubted && now.saturating_sub(known.renewed) < self.ttl / 3 {
-            return Ok(known.id.clone());
+        if known.doubts == 0 && now.saturating_sub(known.renewed) < self.ttl / 3 {
+            return Ok(known.id);
         }
-        if self.api.renew_session(&known.id).await? {
-            known.renewed = now;
-            known.doubted = false;
-            return Ok(known.id.clone());
+        let there = self.api.renew_session(&known.id).await?;
+        let mut current = self.current();
+        if !there {
+            *current = None;
+            return Err(Error::SessionGone);
         }
-        *current = None;
-        Err(Error::SessionGone)
+        if let Some(current) = current.as_mut() {
+            current.renewed = now;
+            // A doubt that came while this was on its way stays.
+            current.doubts = current.doubts.saturating_sub(known.doubts);
+        }
+        Ok(known.id)
     }
 
     /// The session, made if there is none; it may be gone.
     pub(super) async fn get_or_make(&self) -> Result<String, Error> {
-        let mut current = self.current.lock().await;
-        match current.as_ref() {
-            Some(known) => Ok(known.id.clone()),
-            None => self.make(&mut current).await,
+        if let Some(id) = self.get() {
+            return Ok(id);
+        }
+        let _asking = self.asking.lock().await;
+        match self.get() {
+            Some(id) => Ok(id),
+            None => self.make().await,
         }
     }
 
     /// The session, if there is one; it may be gone.
-    pub(super) async fn get(&self) -> Option<String> {
-        let current = self.current.lock().await;
-        current.as_ref().map(|known| known.id.clone())
+    pub(super) fn get(&self) -> Option<String> {
+        self.current().as_ref().map(|known| known.id.clone())
     }
 
-    /// Something was refused: the next [`Session::keep`] asks whether it is still there.
-    pub(super) async fn doubt(&self) {
-        if let Some(known) = self.current.lock().await.as_mut() {
-            known.doubted = true;
+    /// Something was refused, or not answered: the next [`Session::keep`] asks whether it is still there.
+    pub(super) fn doubt(&self) {
+        if let Some(known) = self.current().as_mut() {
+            known.doubts += 1;
         }
     }
 
     /// Ends it.
     pub(super) async fn end(&self) -> Result<(), Error> {
-        let mut current = self.current.lock().await;
-        if let Some(known) = current.as_ref() {
-            self.api.destroy_session(&known.id).await?;
+        let _asking = self.asking.lock().await;
+        if let Some(id) = self.get() {
+            self.api.destroy_session(&id).await?;
         }
-        *current = None;
+        *self.current() = None;
         Ok(())
     }
 
-    async fn make(&self, current: &mut Option<Current>) -> Result<String, Error> {
+    async fn make(&self) -> Result<String, Error> {
         let renewed = BootClock.now();
         if let Some(node) = &self.node {
             // Each time: a Consul that lost everything has lost the node too.
@@ -113,10 +129,10 @@ impl Session {
             self.api
                 .create_session(&self.name, self.node.as_deref(), self.ttl, self.lock_delay);
         let id = made.await?;
-        *current = Some(Current {
+        *self.current() = Some(Current {
             id: id.clone(),
             renewed,
-            doubted: false,
+            doubts: 0,
         });
         Ok(id)
     }

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -15,12 +16,19 @@ use crate::backend::until;
 pub(crate) struct Agent {
     child: Child,
     program: PathBuf,
-    ports: [u16; 4],
+    ports: [u16; 5],
+    /// Further configuration, in HCL.
+    configuration: String,
 }
 
 impl Agent {
     /// Starts one, unless this machine has none: then says so, and returns `None`. Under CI that is an error.
     pub(crate) async fn start_unless_absent() -> Option<Agent> {
+        Agent::start_with("").await
+    }
+
+    /// The same with further configuration, in HCL.
+    pub(crate) async fn start_with(configuration: &str) -> Option<Agent> {
         let Some(program) = find() else {
             assert!(
                 std::env::var_os("CI").is_none(),
@@ -32,11 +40,12 @@ impl Agent {
         // Ports that were free may be taken before it listens.
         for _ in 0..5 {
             let ports = free_ports();
-            let child = launch(&program, ports);
+            let child = launch(&program, ports, configuration);
             let mut agent = Agent {
                 child,
                 program: program.clone(),
                 ports,
+                configuration: configuration.to_owned(),
             };
             if agent.is_ready().await {
                 return Some(agent);
@@ -50,8 +59,19 @@ impl Agent {
         SocketAddr::from(([127, 0, 0, 1], self.ports[0]))
     }
 
+    /// The port of its HTTP API with TLS.
+    pub(crate) fn tls_port(&self) -> u16 {
+        self.ports[4]
+    }
+
+    /// When it returns, no thread of it runs.
     pub(crate) fn stop(&self) {
         self.signal(Signal::SIGSTOP);
+        let stopped = waitpid(self.pid(), Some(WaitPidFlag::WUNTRACED));
+        assert!(
+            matches!(stopped, Ok(WaitStatus::Stopped(..))),
+            "{stopped:?}"
+        );
     }
 
     pub(crate) fn go_on(&self) {
@@ -65,18 +85,22 @@ impl Agent {
 
     /// After a kill: again on the same ports, empty.
     pub(crate) async fn start_again(&mut self) {
-        self.child = launch(&self.program, self.ports);
+        self.child = launch(&self.program, self.ports, &self.configuration);
         assert!(self.is_ready().await, "consul does not start again");
     }
 
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap())
+    }
+
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).unwrap();
-        kill(Pid::from_raw(pid), signal).unwrap();
+        kill(self.pid(), signal).unwrap();
     }
 
     /// Waits until it has a leader; `false`: it ended.
     async fn is_ready(&mut self) -> bool {
         let address = self.address();
+        let server = self.ports[1];
         let child = std::sync::Mutex::new(&mut self.child);
         let mut ended = false;
         until("consul has a leader", Duration::from_secs(30), async || {
@@ -84,13 +108,9 @@ impl Agent {
                 ended = true;
                 return true;
             }
-            let leader = http(address, "GET", "/v1/status/leader", "").await;
-            leader.is_ok_and(|answer| {
-                answer.contains(":")
-                    && answer.contains("200 OK")
-                    && answer.ends_with('"')
-                    && !answer.ends_with("\"\"")
-            })
+            let answer = http(address, "GET", "/v1/status/leader", "").await;
+            // The leader's address, in quotes.
+            answer.is_ok_and(|answer| answer.ends_with(&format!(":{server}\"")))
         })
         .await;
         !ended
@@ -104,7 +124,8 @@ impl Drop for Agent {
     }
 }
 
-fn find() -> Option<PathBuf> {
+/// The program, if there is one.
+pub(crate) fn find() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Beside the test is the target directory: <target>/debug/deps/<test>.
     let test = std::env::current_exe().unwrap();
@@ -117,18 +138,24 @@ fn find() -> Option<PathBuf> {
         .find(|program| program.is_file())
 }
 
-fn free_ports() -> [u16; 4] {
-    let listeners = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+fn free_ports() -> [u16; 5] {
+    let listeners = [(); 5].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
-fn launch(program: &PathBuf, [http, server, lan, wan]: [u16; 4]) -> Child {
+fn launch(
+    program: &PathBuf,
+    [http, server, lan, wan, tls]: [u16; 5],
+    configuration: &str,
+) -> Child {
     Command::new(program)
         .args(["agent", "-dev", "-bind", "127.0.0.1", "-log-level", "error"])
         .args(["-http-port", &http.to_string()])
         .args(["-server-port", &server.to_string()])
         .args(["-serf-lan-port", &lan.to_string()])
         .args(["-serf-wan-port", &wan.to_string()])
+        .args(["-https-port", &tls.to_string()])
+        .args(["-hcl", configuration])
         .args(["-dns-port=-1", "-grpc-port=-1", "-grpc-tls-port=-1"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -144,9 +171,21 @@ pub(crate) async fn http(
     target: &str,
     body: &str,
 ) -> std::io::Result<String> {
+    http_with_token(address, method, target, body, "").await
+}
+
+/// The same, with a token.
+pub(crate) async fn http_with_token(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    body: &str,
+    token: &str,
+) -> std::io::Result<String> {
     let mut stream = tokio::net::TcpStream::connect(address).await?;
     let request = format!(
-        "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nX-Consul-Token: {token}\r\n\
+         Content-Length: {}\r\n\r\n{body}",
         body.len()
     );
     stream.write_all(request.as_bytes()).await?;

@@ -5,6 +5,7 @@ mod backend;
 mod cases;
 mod consul;
 mod memory;
+mod secured;
 mod static_lease;
 
 use agent::Agent;

@@ -80,6 +80,8 @@ pub(crate) async fn take_at_last(backend: &dyn Backend, node: &Arc<dyn Leaser>, 
             if soon(node.acquire(&survey, record)).await != Outcome::Refused {
                 return;
             }
+            // What it is told here is what the refusal may have come from.
+            let _ = node.session().await;
             backend.tick().await;
         }
     };
