@@ -21,15 +21,31 @@ pub struct Info {
     /// One word: what this node is.
     #[serde(default)]
     pub role: Option<String>,
-    /// The epoch of the primary, as far as this node knows it.
+    /// Its part in the cluster.
     #[serde(default)]
-    pub epoch: Option<u64>,
+    pub lease: Lease,
     /// How often this node put something aside that no other may have.
     #[serde(default)]
     pub unreplicated: Option<u64>,
     /// The databases of this node.
     #[serde(default)]
     pub databases: Vec<Database>,
+}
+
+/// A node's part in its cluster.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Lease {
+    /// One or two words.
+    pub state: String,
+    /// The term that it leads or follows.
+    pub epoch: Option<u64>,
+    /// What it waits for.
+    pub detail: Option<String>,
+    /// Why it did not take over, or does not follow, when it last could have.
+    pub refusal: Option<String>,
+    /// What is wrong with the lease store.
+    pub trouble: Option<String>,
 }
 
 /// The primary, as a node knows it.

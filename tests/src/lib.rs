@@ -44,7 +44,7 @@ pub mod ledger;
 pub mod network;
 
 pub use agreement::{assert_agreement, await_same_position};
-pub use api::{Api, Database, Info, Refusal};
+pub use api::{Api, Database, Info, Lease, Refusal};
 pub use application::{Answer, Service, Web, run_to_end};
 pub use binary::{client_binary, litefs_binary, profile_directory};
 pub use checksum::database_checksum;

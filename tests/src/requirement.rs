@@ -90,8 +90,8 @@ pub fn consul_binary() -> Option<&'static Path> {
         let target = profile
             .parent()
             .expect("a profile is in a target directory");
-        let directory = target.join("consul");
-        run_script("consul", &["--find".as_ref(), directory.as_os_str()]).map(PathBuf::from)
+        let program = target.join("consul");
+        run_script("consul", &["--find".as_ref(), program.as_os_str()]).map(PathBuf::from)
     });
     met(found.as_ref().err().cloned()).then(|| found.as_deref().expect("the requirement is met"))
 }

@@ -67,6 +67,15 @@ impl store::Mount for MountClient {
         std::fs::remove_file(self.dir.join(db.file(kind)))
     }
 
+    fn revoke(&self, db: &DbName) -> Vec<String> {
+        let failed = crate::revoke::revoke_database(&self.tree, &self.dir, db);
+        for kind in FileKind::ALL {
+            // The receiver lives as long as the session.
+            let _ = self.invalidate.send(db.file(kind).into());
+        }
+        failed
+    }
+
     fn forget_name(&self, file_name: &str) {
         self.tree.unlink_name(file_name);
         // The receiver lives as long as the session.

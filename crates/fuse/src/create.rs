@@ -38,7 +38,7 @@ pub(crate) fn run(tree: &Arc<Tree>, create: Create, reply: ReplyCreate) {
             // SQLite opens the database first; a companion without one is nothing.
             None => reply.error(Errno::EACCES),
         },
-        MountName::SuperJournal(name) if tree.store.role().is_primary() => {
+        MountName::SuperJournal(name) if tree.store.admits_writers() => {
             let path = tree.store.data_dir().super_journals().join(name);
             open_and_reply(tree, Node::SuperJournal, path, &create, reply);
         }
@@ -54,7 +54,7 @@ fn create_database(tree: &Arc<Tree>, name: DbName, create: Create, reply: ReplyC
     if let Some(db) = tree.store.database(&name) {
         return create_companion(tree, db, FileKind::Database, create, reply);
     }
-    if !tree.store.role().is_primary() {
+    if !tree.store.admits_writers() {
         return reply.error(of_refusal(Refusal::ReadOnly));
     }
     // Makes directories and syncs them: not on a FUSE worker.

@@ -64,6 +64,8 @@ pub(crate) struct OpenState {
     pub(crate) file: Option<Arc<File>>,
     /// The name is gone: `path` may be another file by now.
     pub(crate) unlinked: bool,
+    /// The file is taken away from those who have it open.
+    pub(crate) revoked: bool,
 }
 
 impl Inode {

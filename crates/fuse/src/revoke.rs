@@ -1,14 +1,17 @@
 //! Making old handles fail.
 //!
-//! A passthrough handle goes on working without the daemon: what an application commits through it after the mount is
-//! gone is never replicated, and lost once another daemon takes the log over. So when the mount must end although
-//! files are open, their inodes are revoked: a forced GETATTR is answered with another file type, the kernel calls the
-//! inode bad, and every handle on it answers EIO from then on.
+//! A passthrough handle goes on working without the daemon: what an application commits through it while the node may
+//! not, or after the mount is gone, is never replicated, and lost once another node, or another daemon, takes the log
+//! over. So the inodes are revoked: a forced GETATTR is answered with another file type, the kernel calls the inode bad,
+//! and every handle on it answers EIO from then on. A name whose inode was revoked gets another one when it is looked up
+//! again.
 
 use std::ffi::CString;
 use std::mem::MaybeUninit;
 use std::path::Path;
 use std::sync::atomic::Ordering;
+
+use store::{DbName, FileKind};
 
 use crate::tree::Tree;
 
@@ -18,6 +21,21 @@ pub(crate) fn revoke_open_files(tree: &Tree, dir: &Path) -> Vec<String> {
     tree.open_names()
         .into_iter()
         .filter(|name| !revoke(&dir.join(name)))
+        .collect()
+}
+
+/// Revokes the open files of one database. Returns the names of those for which that failed.
+pub(crate) fn revoke_database(tree: &Tree, dir: &Path, db: &DbName) -> Vec<String> {
+    let open = tree.open_names();
+    let names = FileKind::ALL.map(|kind| db.file(kind));
+    let names = names.into_iter().filter(|name| open.contains(name));
+    names
+        .filter(|name| {
+            let revoked = tree.begin_revocation(name) && revoke(&dir.join(name));
+            // Whatever the kernel said: whoever opens it from now on gets another inode.
+            tree.unlink_name(name);
+            !revoked
+        })
         .collect()
 }
 

@@ -146,6 +146,14 @@ impl Tree {
         }
     }
 
+    /// From now on the kernel is told that the inode of this name is something else.
+    pub(crate) fn begin_revocation(&self, name: &str) -> bool {
+        let inode = self.names.lock().by_name.get(name).cloned();
+        let Some(inode) = inode else { return false };
+        inode.open.lock().revoked = true;
+        true
+    }
+
     /// Names of files that have handles.
     pub(crate) fn open_names(&self) -> Vec<String> {
         let names = self.names.lock();
@@ -181,7 +189,7 @@ impl Tree {
         Ok(match &inode.node {
             Node::File(..) | Node::SuperJournal => {
                 let mut attr = attr::of_file(inode.ino, &inode.metadata()?);
-                if self.revoking.load(Ordering::Acquire) {
+                if self.revoking.load(Ordering::Acquire) || inode.open.lock().revoked {
                     attr.kind = fuser::FileType::Directory;
                 }
                 (attr, TTL)

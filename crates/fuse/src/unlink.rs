@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fuser::{Errno, ReplyEmpty};
-use store::{FileKind, MountName, Refusal};
+use store::{FileKind, MountName};
 
 use crate::errno::{of_io, of_refusal};
 use crate::tree::Tree;
@@ -27,8 +27,8 @@ pub(crate) fn run(tree: &Arc<Tree>, name: &str, own: bool, reply: ReplyEmpty) {
             if own {
                 return remove_now(tree, name, &path, reply);
             }
-            if !tree.store.role().is_primary() {
-                return reply.error(of_refusal(Refusal::ReadOnly));
+            if let Err(refusal) = db.may_remove(kind) {
+                return reply.error(of_refusal(refusal));
             }
             let done = when_removed(tree, name, path, reply);
             match kind {
@@ -36,7 +36,7 @@ pub(crate) fn run(tree: &Arc<Tree>, name: &str, own: bool, reply: ReplyEmpty) {
                 _ => db.remove(kind, done),
             }
         }
-        MountName::SuperJournal(file) if tree.store.role().is_primary() => {
+        MountName::SuperJournal(file) if tree.store.admits_writers() => {
             let path = tree.store.data_dir().super_journals().join(&file);
             if own {
                 return remove_now(tree, name, &path, reply);

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::Serialize;
 use store::Store;
+
+use crate::control::Control;
 
 /// What [`router`](crate::router) needs.
 #[derive(Clone)]
@@ -26,6 +29,28 @@ pub struct ApiConfig {
     /// Requests that the kernel sent to the mount for applications, by kind, since the start. It is called on the runtime's
     /// threads: it must not block.
     pub fuse_requests: Arc<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>,
+    /// This node's part in the cluster. It is called on the runtime's threads: it must not block.
+    pub lease: Arc<dyn Fn() -> LeaseSummary + Send + Sync>,
+    /// Changes that part.
+    pub control: Arc<dyn Control>,
+}
+
+/// A node's part in its cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeaseSummary {
+    /// One or two words.
+    pub state: &'static str,
+    /// The term that it leads or follows.
+    pub epoch: Option<u64>,
+    /// What it waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Why it did not take over, or does not follow, when it last could have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
+    /// What is wrong with the lease store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// A replica that is connected to this node.

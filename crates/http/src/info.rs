@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::config::ReplicaSummary;
+use crate::config::{LeaseSummary, ReplicaSummary};
 use crate::router::Api;
 
 /// How long positions are waited for. What is asked for because something hangs must not hang itself.
@@ -39,6 +39,7 @@ struct Info {
     version: String,
     /// Milliseconds behind the primary; 0 on the primary, null if never in sync.
     lag: Option<u64>,
+    lease: LeaseSummary,
     stream: String,
     replicas: Vec<Replica>,
     /// How often something was put aside that no other node may have.
@@ -122,6 +123,7 @@ fn gather(api: &Api, drained: Option<DrainErrors>) -> Info {
             Lag::NeverSynced => None,
             Lag::Behind(lag) => Some(u64::try_from(lag.as_millis()).unwrap_or(u64::MAX)),
         },
+        lease: (config.lease)(),
         stream: (config.stream_state)(),
         replicas: (config.replicas)().into_iter().map(Replica::from).collect(),
         unreplicated: store.unreplicated_count().ok(),

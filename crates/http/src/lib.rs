@@ -6,6 +6,8 @@
 //! | `GET /export?name=` | a database as SQLite would store it, at one position |
 //! | `POST /import?name=` | replaces a database by the body, in one transaction |
 //! | `GET /metrics` | Prometheus text |
+//! | `POST /promote` | makes this node the primary |
+//! | `POST /handoff?nodeID=` | on the primary: hands over |
 //! | `GET /health` | 200 while this node can serve, 503 with the reason otherwise |
 //!
 //! Every answer names the node (`Litefs-Id`) and, once known, the cluster (`Litefs-Cluster-Id`). Errors are
@@ -24,6 +26,7 @@
 //! comes through [`ApiConfig`]. It does not authenticate: as with LiteFS, whoever reaches the port may use it.
 
 mod config;
+mod control;
 mod download;
 mod error;
 mod export;
@@ -35,5 +38,6 @@ mod query;
 mod router;
 mod transfer;
 
-pub use config::{ApiConfig, ReplicaSummary};
+pub use config::{ApiConfig, LeaseSummary, ReplicaSummary};
+pub use control::{Acting, Control, NotDone};
 pub use router::router;

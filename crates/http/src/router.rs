@@ -14,7 +14,7 @@ use crate::config::ApiConfig;
 use crate::error::Error;
 use crate::info::Drains;
 use crate::transfer::Transfers;
-use crate::{export, health, import, info, metrics};
+use crate::{control, export, health, import, info, metrics};
 
 const NODE_ID: HeaderName = HeaderName::from_static("litefs-id");
 const CLUSTER_ID: HeaderName = HeaderName::from_static("litefs-cluster-id");
@@ -51,6 +51,8 @@ pub fn router(config: ApiConfig) -> Router {
         .route("/export", get(export::export))
         .route("/import", post(import::import))
         .route("/metrics", get(metrics::metrics))
+        .route("/promote", post(control::promote))
+        .route("/handoff", post(control::handoff))
         .route("/health", get(health::health))
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)
         .fallback(async || Error::NoSuchPath)

@@ -12,6 +12,8 @@ use serde::de::DeserializeOwned;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A node that is gone without a word is noticed by the kernel.
 const KEEPALIVE: Duration = Duration::from_secs(15);
+/// How long a change of the primary may take.
+const LEADERSHIP_TIMEOUT: Duration = Duration::from_secs(45);
 /// The most of an error's body that is shown, in bytes.
 const MAX_REASON: usize = 4096;
 
@@ -75,6 +77,25 @@ impl ApiClient {
             return Err(anyhow!("database not found: {name:?} at {}", self.base));
         }
         self.accepted(answer).await
+    }
+
+    /// Makes the node the primary; the answer comes when it is.
+    pub(crate) async fn promote(&self, force: bool) -> anyhow::Result<()> {
+        let request = self.client.post(format!("{}/promote", self.base));
+        let request = request
+            .query(&[("force", force)])
+            .timeout(LEADERSHIP_TIMEOUT);
+        self.accepted(request.send().await).await.map(drop)
+    }
+
+    /// Has the node hand over; the answer comes when it has.
+    pub(crate) async fn handoff(&self, to: Option<u64>) -> anyhow::Result<()> {
+        let mut request = self.client.post(format!("{}/handoff", self.base));
+        if let Some(to) = to {
+            request = request.query(&[("nodeID", format!("{to:016X}"))]);
+        }
+        let request = request.timeout(LEADERSHIP_TIMEOUT);
+        self.accepted(request.send().await).await.map(drop)
     }
 
     /// What the node says of itself, as far as `T` wants to know it.

@@ -56,6 +56,7 @@ pub(crate) struct Peer {
     pub(crate) hostname: String,
     pub(crate) epoch: Epoch,
     pub(crate) heartbeat_ms: u32,
+    pub(crate) candidate: bool,
 }
 
 /// Which databases a replica wants.
@@ -178,6 +179,7 @@ impl Introduction {
             hostname: printable(&hello.hostname, HOSTNAME_MAX),
             epoch: Epoch::new(hello.epoch),
             heartbeat_ms: hello.heartbeat_ms,
+            candidate: hello.candidate,
         })
     }
 

@@ -1,7 +1,7 @@
 //! Between checked types and messages, and the limits that both sides keep.
 
 use ltx::{Checksum, Pos, TxId};
-use store::{Database, DbName, Incarnation};
+use store::{Chapter, Database, DbName, Epoch, History, Incarnation};
 
 use crate::error::Violation;
 use crate::proto;
@@ -36,6 +36,7 @@ pub(crate) struct PeerDatabase {
     pub(crate) incarnation: Incarnation,
     pub(crate) pos: Pos,
     pub(crate) busy: bool,
+    pub(crate) history: History,
 }
 
 impl TryFrom<proto::DatabaseState> for PeerDatabase {
@@ -47,6 +48,7 @@ impl TryFrom<proto::DatabaseState> for PeerDatabase {
             incarnation: Incarnation::new(state.incarnation),
             pos: position(state.position),
             busy: state.busy,
+            history: history(&state.history),
         })
     }
 }
@@ -70,7 +72,26 @@ pub(crate) fn to_position(pos: Pos) -> Option<proto::Position> {
     }
 }
 
-/// The message that describes one of our databases.
+/// A history, as far as it is in order.
+pub(crate) fn history(chapters: &[proto::Chapter]) -> History {
+    History::new(chapters.iter().map(|chapter| Chapter {
+        epoch: Epoch::new(chapter.epoch),
+        start: position(chapter.start),
+    }))
+}
+
+/// The message for a history.
+pub(crate) fn to_history(history: &History) -> Vec<proto::Chapter> {
+    let chapters = history.chapters().iter();
+    chapters
+        .map(|chapter| proto::Chapter {
+            epoch: chapter.epoch.get(),
+            start: to_position(chapter.start),
+        })
+        .collect()
+}
+
+/// The message that describes one of our databases, without its history.
 pub(crate) fn to_state(database: &Database, busy: bool) -> proto::DatabaseState {
     proto::DatabaseState {
         name: database.name().to_string(),
@@ -78,6 +99,7 @@ pub(crate) fn to_state(database: &Database, busy: bool) -> proto::DatabaseState 
         incarnation: database.incarnation().get(),
         position: to_position(database.pos()),
         busy,
+        history: Vec::new(),
     }
 }
 
@@ -118,6 +140,7 @@ mod tests {
                 checksum: u64::MAX,
             }),
             busy: true,
+            history: Vec::new(),
         };
         let hello = proto::HelloDatabases {
             databases: vec![state; PAGE_MAX],

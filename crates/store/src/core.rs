@@ -30,6 +30,8 @@ pub(crate) struct Core {
     /// The content of the database is that of the position. If not (a start after a crash, before it is known
     /// whether this node is the primary or a replica), nothing is captured.
     pub(crate) settled: bool,
+    /// The node ceases to be the primary: what it committed until now is captured.
+    pub(crate) last_words: bool,
     /// The database file is shorter than its header says.
     pub(crate) short: bool,
     /// What a start found, until it is settled.
@@ -74,6 +76,7 @@ impl Core {
             table,
             page_size,
             settled,
+            last_words: false,
             short: false,
             found: None,
             latched: None,

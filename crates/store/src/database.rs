@@ -9,6 +9,7 @@ use ltx::Pos;
 use crate::capture::Occasion;
 use crate::core::Core;
 use crate::error::Error;
+use crate::history::History;
 use crate::incarnation::Incarnation;
 use crate::incoming::Incoming;
 use crate::log::NextLtx;
@@ -71,6 +72,11 @@ impl Database {
         log.next_after(pos, current)
     }
 
+    /// The terms in which its transactions were made.
+    pub fn history(&self) -> History {
+        self.shared.history.read().clone()
+    }
+
     /// A place to collect a received LTX file.
     pub fn incoming(&self) -> Incoming {
         Incoming::new(&self.shared.dir.ltx())
@@ -78,6 +84,7 @@ impl Database {
 
     /// Verifies, stores and applies a received LTX file. Waits for the strand and for readers that are in the way.
     pub fn apply(&self, incoming: Incoming) -> Result<Pos, Error> {
+        self.end_abandoned_transaction()?;
         self.call(|core| core.apply(incoming))?
     }
 
@@ -89,8 +96,9 @@ impl Database {
         })?
     }
 
-    /// On a primary that has no mount yet: takes in a transaction that a replica has and this node lost.
+    /// On a primary that does not let applications commit yet: takes in a transaction that a replica has and this node lost.
     pub fn take_tail(&self, incoming: Incoming) -> Result<Pos, Error> {
+        self.end_abandoned_transaction()?;
         self.call(|core| core.take_tail(incoming))?
     }
 

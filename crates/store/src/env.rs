@@ -1,7 +1,7 @@
 //! What all databases of a store share.
 
 use std::fs::File;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::mount::{Mount, OpenHow};
 use crate::name::{DbName, FileKind};
 use crate::own_thread::OwnThreads;
 use crate::pool::Pool;
-use crate::role::Role;
+use crate::role::{Epoch, Role};
 use crate::store::StoreConfig;
 use crate::timer::Timer;
 use crate::watch::Watcher;
@@ -34,6 +34,10 @@ pub(crate) struct Env {
     pub(crate) unclean: AtomicBool,
     mount: OnceLock<Arc<dyn Mount>>,
     role: RwLock<Role>,
+    /// On the primary: whether applications may commit.
+    admitting: AtomicBool,
+    /// The last term in which this node was the primary.
+    term: AtomicU64,
     observers: Mutex<Vec<Weak<dyn Observer>>>,
 }
 
@@ -60,6 +64,8 @@ impl Env {
             unclean: AtomicBool::new(false),
             mount: OnceLock::new(),
             role: RwLock::new(Role::None),
+            admitting: AtomicBool::new(false),
+            term: AtomicU64::new(0),
             observers: Mutex::new(Vec::new()),
         }
     }
@@ -122,8 +128,19 @@ impl Env {
         self.role.read().clone()
     }
 
+    /// Whether applications may commit here. Every commit point asks this.
     pub(crate) fn is_primary(&self) -> bool {
-        self.role.read().is_primary()
+        self.admitting.load(Ordering::Acquire)
+    }
+
+    /// Lets applications commit, or not. Only while the role is that of the primary.
+    pub(crate) fn set_admitting(&self, admitting: bool) {
+        self.admitting.store(admitting, Ordering::Release);
+    }
+
+    /// The term of what is committed here.
+    pub(crate) fn term(&self) -> Epoch {
+        Epoch::new(self.term.load(Ordering::Acquire))
     }
 
     pub(crate) fn is_replica(&self) -> bool {
@@ -132,6 +149,9 @@ impl Env {
 
     /// Sets the role; returns the one before.
     pub(crate) fn replace_role(&self, role: Role) -> Role {
+        if let Role::Primary { epoch } = role {
+            self.term.store(epoch.get(), Ordering::Release);
+        }
         std::mem::replace(&mut self.role.write(), role)
     }
 

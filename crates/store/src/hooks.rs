@@ -39,6 +39,10 @@ impl Database {
                 self.strand.post(Core::watch_database_file);
             }
         }
+        if !self.is_ready(kind) {
+            // The role changed while it was being opened.
+            self.strand.post(Core::make_ready);
+        }
         // Join the wal-index and begin to watch the log before there is much in it.
         if handles == 1
             && matches!(kind, FileKind::Wal | FileKind::Shm)
@@ -70,15 +74,17 @@ impl Database {
         if self.is_ready(kind) {
             then();
         } else {
-            // Joining is a job of the strand that was posted before.
-            self.strand.post(move |_| then());
+            self.strand.post(move |core| {
+                core.make_ready();
+                then();
+            });
         }
     }
 
     /// Whether [`Database::when_ready`] would not wait.
     pub fn is_ready(&self, kind: FileKind) -> bool {
         let is_of_log = matches!(kind, FileKind::Wal | FileKind::Shm);
-        let waits = is_of_log && self.shared.env.is_replica() && self.shared.mode() == Mode::Wal;
+        let waits = is_of_log && !self.shared.env.is_primary() && self.shared.mode() == Mode::Wal;
         !waits || self.shared.writer_joined.load(Ordering::Acquire)
     }
 
@@ -130,10 +136,27 @@ impl Database {
         }
     }
 
+    /// Whether an application may remove a file.
+    pub fn may_remove(&self, kind: FileKind) -> Result<(), Refusal> {
+        match kind {
+            _ if self.shared.env.is_primary() => Ok(()),
+            FileKind::Journal if self.is_rolling_back() => Ok(()),
+            _ => Err(Refusal::ReadOnly),
+        }
+    }
+
+    /// On a node that ceased to be the primary: a transaction with a rollback journal is open. Its commit point is
+    /// refused, and SQLite rolls it back with these files.
+    fn is_rolling_back(&self) -> bool {
+        self.shared.journal_active.load(Ordering::Acquire)
+    }
+
     /// Whether an application may write to a file.
     pub fn may_write(&self, kind: FileKind) -> Result<(), Refusal> {
         match kind {
             _ if self.shared.env.is_primary() => Ok(()),
+            // A transaction that began while this node could commit, and is to be rolled back.
+            FileKind::Database | FileKind::Journal if self.is_rolling_back() => Ok(()),
             // A checkpoint; it copies what is committed already.
             FileKind::Database if self.shared.mode() == Mode::Wal => Ok(()),
             // Readers leave their marks there.

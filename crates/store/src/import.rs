@@ -213,6 +213,8 @@ impl Core {
         let mut incoming = Incoming {
             spool: self.encode_import(spool, image, page_1)?,
             replaces_history: false,
+            common: None,
+            history: None,
         };
         let verified = self.verify(&mut incoming)?;
         let marker = self.dir().unfinished();
@@ -314,7 +316,7 @@ impl Core {
     }
 
     /// What the store wrote itself is not to be captured again.
-    fn skip_own_write(&mut self) -> Result<(), Error> {
+    pub(crate) fn skip_own_write(&mut self) -> Result<(), Error> {
         self.shared.dirty.lock().clear();
         self.wal.file = None;
         self.wal.watch = None;

@@ -3,7 +3,10 @@
 use std::io::Write;
 use std::path::Path;
 
+use ltx::TxId;
+
 use crate::error::Error;
+use crate::history::History;
 use crate::name::DbName;
 use crate::spool::Spool;
 
@@ -13,6 +16,10 @@ pub struct Incoming {
     pub(crate) spool: Spool,
     /// The sender knows that the position of the database here is none of its history.
     pub(crate) replaces_history: bool,
+    /// Up to this TXID our transactions are those of the sender.
+    pub(crate) common: Option<TxId>,
+    /// The terms that wrote to the database, as far as the sender knows.
+    pub(crate) history: Option<History>,
 }
 
 impl Incoming {
@@ -20,12 +27,21 @@ impl Incoming {
         Incoming {
             spool: Spool::new(dir),
             replaces_history: false,
+            common: None,
+            history: None,
         }
     }
 
-    /// Notes that the sender knows our position to be none of its history: what is only here goes aside.
-    pub fn set_replaces_history(&mut self) {
+    /// Notes that the sender knows our position to be none of its history: what is only here goes aside. That is what
+    /// comes after `common`, or all that there is if that is not known.
+    pub fn set_replaces_history(&mut self, common: Option<TxId>) {
         self.replaces_history = true;
+        self.common = common;
+    }
+
+    /// Notes which terms wrote to the database, up to this file at least.
+    pub fn set_history(&mut self, history: History) {
+        self.history = Some(history);
     }
 
     /// Reads all of it: whether it is a whole LTX file.

@@ -134,6 +134,11 @@ impl DatabaseDir {
         self.0.join("table")
     }
 
+    /// The terms that wrote to it.
+    pub(crate) fn history(&self) -> PathBuf {
+        self.0.join("history")
+    }
+
     /// On a replica: what page 1 shows in place of what the primary has.
     pub(crate) fn shown_counter(&self) -> PathBuf {
         self.0.join("shown-counter")
@@ -157,6 +162,13 @@ pub(crate) fn write_durably(path: &Path, content: &[u8]) -> Result<(), Error> {
         sync_directory(parent)?;
     }
     Ok(())
+}
+
+/// Writes a small file so that it is there in full or not at all.
+pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let temporary = path.with_extension("tmp");
+    fs::write(&temporary, content).during("write", &temporary)?;
+    fs::rename(&temporary, path).during("rename to", path)
 }
 
 /// Makes the entries of a directory durable.

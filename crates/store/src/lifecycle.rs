@@ -35,18 +35,71 @@ impl Database {
 impl Core {
     /// The node has another role, or a mount at last.
     pub(crate) fn take_up_role(&mut self) {
-        let result = if self.env().is_replica() && self.mode() == Mode::Wal && self.writer.is_none()
-        {
-            self.leave();
-            WalWriter::join(self.env(), self.name(), self.dir())
-                .map(|writer| self.set_writer(Some(writer)))
-        } else if self.env().is_primary() {
-            self.set_writer(None);
-            self.publish_shown_counter()
+        let result = if self.env().is_primary() {
+            self.begin_committing()
         } else {
-            Ok(())
+            self.be_only_writer()
         };
         self.latch(LatchKind::Role, &result);
+    }
+
+    /// Whoever wants to open a database in WAL mode waits for this where no application may commit.
+    pub(crate) fn make_ready(&mut self) {
+        if !self.env().is_primary() {
+            let result = self.be_only_writer();
+            self.latch(LatchKind::Role, &result);
+        }
+    }
+
+    /// Holds what a writer of a database in WAL mode needs. Its -wal and -shm exist from then on: where applications may not
+    /// create them they could not even read.
+    pub(crate) fn be_only_writer(&mut self) -> Result<(), Error> {
+        let needed = self.mode() == Mode::Wal && self.writer.is_none();
+        if !needed || self.shared.is_closed() || !self.env().is_mounted() {
+            return Ok(());
+        }
+        self.leave();
+        self.forget_generation();
+        let writer = WalWriter::join(self.env(), self.name(), self.dir())?;
+        self.set_writer(Some(writer));
+        Ok(())
+    }
+
+    /// Applications may commit: what they commit from here on is captured, and nothing before it.
+    fn begin_committing(&mut self) -> Result<(), Error> {
+        if self.unfinished.is_some() {
+            self.finish_apply()?;
+        }
+        self.publish_shown_counter()?;
+        if self.writer.is_none() {
+            return Ok(());
+        }
+        if self.mode() != Mode::Wal {
+            self.leave_wal_if_unused();
+        }
+        if self.writer.is_some() && self.mode() != Mode::Wal {
+            // Page 1 says otherwise, but those who are connected go on with the log until they are gone.
+            self.set_mode(Mode::Wal);
+        }
+        self.skip_own_write()?;
+        self.begin_log_anew_if_empty()?;
+        // Watched before anybody can write to it.
+        let watched = self.watch_log().and_then(|()| self.join_if_open());
+        self.set_writer(None);
+        watched
+    }
+
+    /// A log of which nothing is needed any more may still have the frames and the header of an earlier generation, which
+    /// would look like commits to the capture.
+    fn begin_log_anew_if_empty(&mut self) -> Result<(), Error> {
+        match (&mut self.writer, self.page_size) {
+            (Some(writer), Some(page_size)) if writer.end_of_log().is_none() => {
+                let log = writer.write_header(page_size)?;
+                self.begin_generation(&log);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A replica becomes the primary: the change counter that its page 1 shows is the database's from now on.

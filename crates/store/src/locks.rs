@@ -113,6 +113,27 @@ pub(crate) fn lock_within(
     }
 }
 
+/// The same against somebody who takes the lock again as soon as it is free: the kernel wakes who waits, but does not keep
+/// the lock for it. So the second half of the time is spent asking.
+pub(crate) fn lock_eagerly(
+    file: &File,
+    range: LockRange,
+    kind: LockKind,
+    limit: Duration,
+) -> io::Result<bool> {
+    let deadline = Instant::now() + limit;
+    if lock_within(file, range, kind, limit / 2)? {
+        return Ok(true);
+    }
+    while Instant::now() < deadline {
+        if try_lock(file, range, kind)? {
+            return Ok(true);
+        }
+        std::hint::spin_loop();
+    }
+    Ok(false)
+}
+
 /// A timer that interrupts the calling thread's system calls from a moment on, until it is dropped.
 struct Alarm(
     #[expect(dead_code, reason = "held for its Drop, which disarms the timer")] PosixTimer,

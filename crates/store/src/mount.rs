@@ -26,6 +26,10 @@ pub trait Mount: Send + Sync {
     /// Removes a file of a database through the mount. Called on the store's own threads only.
     fn unlink(&self, db: &DbName, kind: FileKind) -> io::Result<()>;
 
+    /// Makes every handle on the files of a database fail, also those of the store, and lets the names be opened anew.
+    /// Returns the names of files of which that failed. Waits for the kernel; not called on a strand.
+    fn revoke(&self, db: &DbName) -> Vec<String>;
+
     /// Makes the kernel forget what it knows of a name (that it exists, or that it does not), because the store
     /// changed the backing directory. Must not wait: the caller may owe a reply.
     fn forget_name(&self, file_name: &str);

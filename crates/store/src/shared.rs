@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::dirty::Dirty;
 use crate::env::Env;
+use crate::history::History;
 use crate::incarnation::Incarnation;
 use crate::layout::DatabaseDir;
 use crate::lock_probe::LockProbe;
@@ -23,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) dir: DatabaseDir,
     pub(crate) env: Arc<Env>,
     pub(crate) log: RwLock<LtxLog>,
+    /// The terms in which its transactions were made.
+    pub(crate) history: RwLock<History>,
     /// What the mount saw written to the database file and was not captured yet.
     pub(crate) dirty: Mutex<Dirty>,
     /// Handles with which a FUSE worker can ask who holds which of SQLite's locks.
@@ -97,6 +100,7 @@ impl Shared {
         dir: DatabaseDir,
         env: Arc<Env>,
         log: LtxLog,
+        history: History,
         state: State,
     ) -> Shared {
         Shared {
@@ -104,6 +108,7 @@ impl Shared {
             dir,
             env,
             log: RwLock::new(log),
+            history: RwLock::new(history),
             dirty: Mutex::default(),
             probe: RwLock::default(),
             captured_salts: AtomicU64::new(0),

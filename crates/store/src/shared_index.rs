@@ -44,6 +44,11 @@ impl SharedIndex {
         SharedIndex::with_file(file, &name, db, dir)
     }
 
+    /// Holds the DMS byte from here on, as one who was there before.
+    pub(crate) fn hold_dms(&self) -> Result<(), Error> {
+        take(&self.file, lock::WAL_DMS, LockKind::Shared, "DMS", &self.db)
+    }
+
     /// Joins the index that an application has opened, without a lock. Newer versions of SQLite ask who else has the DMS
     /// byte, and do not let a connection leave WAL mode, or become exclusive, while somebody has. The file can become
     /// shorter then: whoever has this must let go of it first, see `Database::truncate`.
@@ -76,6 +81,12 @@ impl SharedIndex {
     /// Takes WAL_WRITE_LOCK, waiting for a writer to finish.
     pub(crate) fn lock_write(&self, limit: Duration) -> Result<bool, Error> {
         self.lock_within(lock::WAL_WRITE, limit)
+    }
+
+    /// Takes WAL_WRITE_LOCK also from a writer that commits all the time.
+    pub(crate) fn lock_write_eagerly(&self, limit: Duration) -> Result<bool, Error> {
+        locks::lock_eagerly(&self.file, lock::WAL_WRITE, LockKind::Exclusive, limit)
+            .during("lock", &self.dir.file(FileKind::Shm))
     }
 
     /// Gives WAL_WRITE_LOCK back.
@@ -250,6 +261,25 @@ pub(crate) fn open_database_shared(
     let database = env.open_live(db, dir, FileKind::Database, OpenHow::Existing)?;
     lock_database_shared(&database, db)?;
     Ok(database)
+}
+
+/// The same within a time. `None` if a connection has the database for itself.
+pub(crate) fn try_database_shared(
+    env: &Env,
+    db: &DbName,
+    dir: &DatabaseDir,
+    limit: Duration,
+) -> Result<Option<File>, Error> {
+    let path = dir.file(FileKind::Database);
+    let database = env.open_live(db, dir, FileKind::Database, OpenHow::Existing)?;
+    let shared =
+        |range| locks::lock_within(&database, range, LockKind::Shared, limit).during("lock", &path);
+    if !shared(lock::PENDING)? {
+        return Ok(None);
+    }
+    let taken = shared(lock::SHARED)?;
+    locks::unlock(&database, lock::PENDING).during("unlock", &path)?;
+    Ok(taken.then_some(database))
 }
 
 /// Opens a file for reading; `None` if it does not exist.

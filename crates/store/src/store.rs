@@ -26,7 +26,7 @@ use crate::name::{DbName, FileKind};
 use crate::own_thread::OwnThreads;
 use crate::pool::Pool;
 use crate::recovery;
-use crate::role::Role;
+use crate::role::{Epoch, Role};
 use crate::status::Lag;
 use crate::timer::Timer;
 use crate::watch::Watcher;
@@ -101,6 +101,7 @@ impl Store {
         let env = Env::new(config, node_id, own, pool, timer, watcher, was_primary);
         let env = Arc::new(env);
         env.replace_role(role.clone());
+        env.set_admitting(role.is_primary());
         let mut store = Store {
             env,
             instance_id: rand::random(),
@@ -263,8 +264,32 @@ impl Store {
         self.env.role()
     }
 
-    /// Changes what this node may do.
+    /// Changes what this node may do. A primary that may have applications within a commit is fenced first, see
+    /// [`Store::fence`].
     pub fn set_role(&self, role: Role) -> Result<(), Error> {
+        self.announce_role(role.clone())?;
+        if role.is_primary() {
+            self.admit();
+        }
+        Ok(())
+    }
+
+    /// Whether applications may commit here. A primary does not let them yet when its term begins, and not any more when
+    /// it hands over.
+    pub fn admits_writers(&self) -> bool {
+        self.env.is_primary()
+    }
+
+    /// Becomes the primary of a term, for streams and displays; applications may commit after [`Store::admit`]. Noted
+    /// durably: what this node has may be nowhere else from now on.
+    pub fn begin_term(&self, epoch: Epoch) -> Result<(), Error> {
+        self.announce_role(Role::Primary { epoch })
+    }
+
+    pub(crate) fn announce_role(&self, role: Role) -> Result<(), Error> {
+        if !role.is_primary() {
+            self.env.set_admitting(false);
+        }
         let before = self.env.replace_role(role.clone());
         if before != role {
             if before.word() != role.word() {
@@ -276,7 +301,7 @@ impl Store {
         Ok(())
     }
 
-    fn take_up_role(&self) {
+    pub(crate) fn take_up_role(&self) {
         for db in self.all_databases() {
             db.strand.post(crate::core::Core::take_up_role);
         }

@@ -35,5 +35,9 @@ impl Mount for DirectMount {
         std::fs::remove_file(self.data.database(db).file(kind))
     }
 
+    fn revoke(&self, _db: &DbName) -> Vec<String> {
+        Vec::new()
+    }
+
     fn forget_name(&self, _file_name: &str) {}
 }

@@ -146,7 +146,7 @@ impl Core {
             txid: header.max_txid,
             checksum: trailer.post_apply_checksum,
         };
-        self.store_file(spool, &header, &trailer)?;
+        self.store_own_file(spool, &header, &trailer)?;
         self.table.resize(header.commit);
         for (pgno, checksum) in pages {
             self.table.set(pgno, checksum);
@@ -155,6 +155,24 @@ impl Core {
         self.page_size = Some(header.page_size);
         self.moved_to(pos, header.timestamp_ms);
         Ok(pos)
+    }
+
+    /// A transaction that this node made: the first one of a term begins a chapter of the history.
+    pub(crate) fn store_own_file(
+        &self,
+        spool: Spool,
+        header: &ltx::Header,
+        trailer: &ltx::Trailer,
+    ) -> Result<(), Error> {
+        let term = self.env().term();
+        let pos = self.pos();
+        if self.shared.history.read().epoch() < term {
+            let mut history = self.shared.history.read().clone();
+            history.begin_at(term, pos);
+            history.save(&self.dir().history())?;
+            *self.shared.history.write() = history;
+        }
+        self.store_file(spool, header, trailer)
     }
 
     /// Puts an LTX file in place and into the index of the log.

@@ -139,7 +139,7 @@ fn another_history_leaves_the_transactions_of_this_node_aside() {
         let bytes = other.snapshot().unwrap();
         incoming.write(&bytes).unwrap();
         if replaces {
-            incoming.set_replaces_history();
+            incoming.set_replaces_history(None);
         }
         replica
             .store()

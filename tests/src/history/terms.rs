@@ -79,7 +79,7 @@ impl Terms {
                             asked,
                             answered: now(),
                             primary: info.is_primary,
-                            epoch: info.epoch,
+                            epoch: info.lease.epoch,
                         };
                         into.lock()
                             .unwrap_or_else(PoisonError::into_inner)

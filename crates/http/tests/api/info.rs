@@ -29,6 +29,7 @@ async fn shows_the_node() {
         "role": "primary",
         "version": "1.2.3",
         "lag": 0,
+        "lease": {"state": "follower", "epoch": 7, "refusal": "behind"},
         "stream": "connected to db1",
         "replicas": [{"nodeID": "00000000000000AB", "hostname": "db2", "address": "10.0.0.2:4711"}],
         "unreplicated": 0,

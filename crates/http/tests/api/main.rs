@@ -1,5 +1,6 @@
 //! The API as a client sees it: a served router, a real store, a real HTTP client.
 
+mod control;
 mod export;
 mod import;
 mod info;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode};
-use http_api::{ApiConfig, ReplicaSummary};
+use http_api::{Acting, ApiConfig, Control, LeaseSummary, NotDone, ReplicaSummary};
 use reqwest::{Client, Response};
 use store::testing::DirectMount;
 use store::{Epoch, PrimaryInfo, Role, Store, StoreConfig};
@@ -146,6 +146,31 @@ pub(crate) async fn answer(response: Response) -> Result<Answer, reqwest::Error>
     })
 }
 
+/// Does what it is told if it is sensible: node 2 is there.
+struct Told;
+
+impl Control for Told {
+    fn promote(&self, force: bool) -> Acting<'_> {
+        Box::pin(async move {
+            match force {
+                true => Ok(()),
+                false => Err(NotDone::NotEligible(
+                    "not eligible to become primary".into(),
+                )),
+            }
+        })
+    }
+
+    fn handoff(&self, to: Option<u64>) -> Acting<'_> {
+        Box::pin(async move {
+            match to {
+                None | Some(2) => Ok(()),
+                Some(other) => Err(NotDone::Failed(format!("cannot handoff: {other:x}"))),
+            }
+        })
+    }
+}
+
 fn config(store: Arc<Store>) -> ApiConfig {
     let replica = ReplicaSummary {
         node_id: 0xAB,
@@ -161,6 +186,14 @@ fn config(store: Arc<Store>) -> ApiConfig {
         replicas: Arc::new(move || vec![replica.clone()]),
         stream_state: Arc::new(|| "connected to db1".to_owned()),
         fuse_requests: Arc::new(Vec::new),
+        lease: Arc::new(|| LeaseSummary {
+            state: "follower",
+            epoch: Some(7),
+            detail: None,
+            refusal: Some("behind".to_owned()),
+            trouble: None,
+        }),
+        control: Arc::new(Told),
     }
 }
 

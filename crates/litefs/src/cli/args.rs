@@ -126,6 +126,48 @@ pub(crate) struct ExportArgs {
     extra: Vec<OsString>,
 }
 
+/// Makes a node the primary.
+///
+/// The node asks the primary to hand over, which loses nothing and interrupts writers for less than a second, and the
+/// command ends when the node is the primary. It fails if the node is no candidate, or lacks something that the cluster
+/// has.
+#[derive(Debug, Parser)]
+#[command(
+    name = "litefs promote",
+    no_binary_name = true,
+    args_override_self = true
+)]
+pub(crate) struct PromoteArgs {
+    /// The node that is to become the primary.
+    #[arg(long, default_value = DEFAULT_URL, value_parser = base_url)]
+    pub(crate) url: String,
+
+    /// Take over although the node lacks databases or transactions that the cluster has: they are lost to the cluster,
+    /// and go aside where they are. For when the nodes that have them do not come back. A primary that is alive is not
+    /// driven out by it.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Has the primary hand over to another node.
+///
+/// Without NODE to the candidate that is the most advanced. Nothing is lost, and writers are interrupted for less than a
+/// second. If it cannot be done the primary stays what it is.
+#[derive(Debug, Parser)]
+#[command(
+    name = "litefs handoff",
+    no_binary_name = true,
+    args_override_self = true
+)]
+pub(crate) struct HandoffArgs {
+    /// The primary.
+    #[arg(long, default_value = DEFAULT_URL, value_parser = base_url)]
+    pub(crate) url: String,
+
+    /// The host name or the node id of a connected replica, as `/info` of the primary shows them.
+    pub(crate) node: Option<String>,
+}
+
 /// A database in a cluster and a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Transfer {

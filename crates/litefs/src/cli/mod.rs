@@ -11,7 +11,9 @@ use std::ffi::OsString;
 
 use clap::error::ErrorKind;
 
-pub(crate) use args::{DevArgs, LOAD_READER, LOAD_WRITER, LoadArgs, MountArgs, Transfer};
+pub(crate) use args::{
+    DevArgs, HandoffArgs, LOAD_READER, LOAD_WRITER, LoadArgs, MountArgs, PromoteArgs, Transfer,
+};
 use args::{ExportArgs, ImportArgs};
 pub(crate) use aside::{Aside, Place};
 
@@ -22,6 +24,8 @@ pub(crate) enum Invocation {
     Import(Transfer),
     Export(Transfer),
     Aside(Aside),
+    Promote(PromoteArgs),
+    Handoff(HandoffArgs),
     Dev(DevArgs),
     LoadWriter(LoadArgs),
     LoadReader(LoadArgs),
@@ -67,6 +71,8 @@ Commands:
     import     put a SQLite database into a running cluster
     export     get a copy of a database from a running node
     aside      see and get back what a node has put aside instead of deleting it
+    promote    make a node the primary
+    handoff    have the primary hand over to another node
     dev        try it out: a primary and a replica on this machine
     version    print the version
 
@@ -98,6 +104,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
             .and_then(ExportArgs::checked)
             .map(Invocation::Export),
         "aside" => aside::parse(args).map(Invocation::Aside),
+        "promote" => flags::parse(args, 1).map(Invocation::Promote),
+        "handoff" => flags::parse(args, 1).map(Invocation::Handoff),
         "dev" => flags::parse(args, 2).map(Invocation::Dev),
         LOAD_WRITER => flags::parse(args, 2).map(Invocation::LoadWriter),
         LOAD_READER => flags::parse(args, 2).map(Invocation::LoadReader),

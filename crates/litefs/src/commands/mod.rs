@@ -4,6 +4,7 @@ pub(crate) mod aside;
 pub(crate) mod dev;
 pub(crate) mod export;
 pub(crate) mod import;
+pub(crate) mod leadership;
 pub(crate) mod load;
 pub(crate) mod mount;
 mod progress;

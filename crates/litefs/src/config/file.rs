@@ -73,9 +73,9 @@ pub(super) struct Lease {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Consul {
-    pub(super) url: Option<String>,
-    pub(super) key: Option<String>,
-    pub(super) ttl: Option<GoDuration>,
+    pub(super) url: Key<String>,
+    pub(super) key: Key<String>,
+    pub(super) ttl: Key<GoDuration>,
     pub(super) lock_delay: Option<GoDuration>,
 }
 

@@ -11,6 +11,11 @@ pub(crate) struct ListenAddr {
 }
 
 impl ListenAddr {
+    /// The port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The addresses to try in turn: for all addresses of the machine IPv6 first, which takes IPv4 too, then
     /// IPv4 for machines without IPv6.
     pub(crate) fn candidates(&self) -> Vec<(&str, u16)> {

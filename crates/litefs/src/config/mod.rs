@@ -69,11 +69,51 @@ pub(crate) struct Http {
 /// Who is the primary.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Lease {
-    pub(crate) lease: StaticLease,
-    /// How long a replica waits before it tries again to reach its primary.
+    pub(crate) store: LeaseStore,
+    /// The name of this node, as others see it.
+    pub(crate) hostname: String,
+    /// The base URL of this node's API, as others reach it.
+    pub(crate) advertise_url: String,
+    /// Whether this node may become the primary.
+    pub(crate) candidate: bool,
+    /// Whether this node takes over once it is in sync.
+    pub(crate) promote: bool,
+    /// How long a node waits before it tries again to reach its primary, or the lease store.
     pub(crate) reconnect_delay: Duration,
+    /// How long a primary that stepped down when it was told to does not become it again.
+    pub(crate) demote_delay: Duration,
     /// The databases that a replica takes; empty: all.
     pub(crate) databases: Vec<DbName>,
+}
+
+/// Where the lease is kept.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum LeaseStore {
+    /// In this file: the primary is fixed.
+    Static(StaticLease),
+    /// In Consul.
+    Consul(Consul),
+}
+
+/// A lease in Consul.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Consul {
+    /// With the token and the prefix.
+    pub(crate) url: String,
+    pub(crate) key: String,
+    pub(crate) ttl: Duration,
+    pub(crate) lock_delay: Duration,
+}
+
+impl std::fmt::Debug for Consul {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The URL has a token in it.
+        write!(
+            f,
+            "Consul({}, {:?}, {:?})",
+            self.key, self.ttl, self.lock_delay
+        )
+    }
 }
 
 /// What is written to standard error.

@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lease::StaticLease;
+use lease::{AdvertiseUrl, StaticLease};
 use serde_saphyr::Spanned;
 use store::DbName;
+
+use crate::host;
 
 use super::diagnostic::Complaint;
 use super::duration::GoDuration;
 use super::file::{self, File, Key};
-use super::{Config, Data, Fuse, Http, Lease, Log, LogFormat};
+use super::{Config, Consul, Data, Fuse, Http, Lease, LeaseStore, Log, LogFormat};
 
 type Checked<T> = Result<T, Complaint>;
 
@@ -21,6 +23,12 @@ const DEFAULT_RETENTION: Duration = Duration::from_secs(600);
 const DEFAULT_RETENTION_INTERVAL: Duration = Duration::from_secs(60);
 const DEFAULT_SCRUB_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 const DEFAULT_RECONNECT_DELAY: Duration = Duration::from_secs(1);
+const DEFAULT_DEMOTE_DELAY: Duration = Duration::from_secs(10);
+const DEFAULT_TTL: Duration = Duration::from_secs(10);
+const DEFAULT_LOCK_DELAY: Duration = Duration::from_secs(1);
+
+/// A shorter lease leaves no time for a renewal that is late.
+const SHORTEST_TTL: Duration = Duration::from_secs(2);
 
 /// Checks the file and fills in LiteFS's defaults.
 pub(super) fn resolve(file: File) -> Checked<Config> {
@@ -28,13 +36,15 @@ pub(super) fn resolve(file: File) -> Checked<Config> {
     let fuse_dir = file.fuse.as_ref().and_then(|fuse| fuse.dir.as_ref());
     let data_dir = file.data.as_ref().and_then(|data| data.dir.as_ref());
     check_directories(fuse_dir, data_dir)?;
+    let http = http(file.http.unwrap_or_default())?;
+    let lease = lease(file.lease.unwrap_or_default(), &http)?;
     Ok(Config {
         exit_on_error: file.exit_on_error.unwrap_or(true),
         skip_sync: file.skip_sync.unwrap_or(false),
         fuse: fuse(file.fuse.unwrap_or_default())?,
         data: data(file.data.unwrap_or_default())?,
-        http: http(file.http.unwrap_or_default())?,
-        lease: lease(file.lease.unwrap_or_default())?,
+        http,
+        lease,
         log: log(file.log.unwrap_or_default())?,
     })
 }
@@ -171,23 +181,18 @@ fn http(http: file::Http) -> Checked<Http> {
     Ok(Http { addr })
 }
 
-fn lease(lease: file::Lease) -> Checked<Lease> {
-    check_lease_type(lease.kind)?;
+fn lease(lease: file::Lease, http: &Http) -> Checked<Lease> {
     let candidate = lease.candidate.unwrap_or(true);
-    let url = lease.advertise_url.as_ref();
-    let fixed = StaticLease::new(
-        candidate,
-        lease.hostname.as_deref(),
-        url.map(|url| url.value.as_str()),
-    );
-    let fixed = fixed.map_err(|error| match (error, url) {
-        (lease::Error::NoPrimary, _) => Complaint::missing(
-            "`lease.advertise-url` is required where `lease.candidate` is false: with a static lease it is the \
-             primary's URL, on every node",
-        ),
-        (error, Some(url)) => Complaint::at(url.referenced, error.to_string()),
-        (error, None) => Complaint::missing(error.to_string()),
-    })?;
+    let own = host::hostname();
+    let (store, hostname, advertise_url) = if is_consul(lease.kind.as_ref())? {
+        let (hostname, advertise_url) = own_address(&lease, http)?;
+        let consul = consul(lease.consul.as_ref())?;
+        (LeaseStore::Consul(consul), hostname, advertise_url)
+    } else {
+        // What is written there is the primary's.
+        let fixed = fixed(&lease, candidate)?;
+        (LeaseStore::Static(fixed), own, String::new())
+    };
     let reconnect_delay = match lease.reconnect_delay {
         None => DEFAULT_RECONNECT_DELAY,
         Some(delay) => delay.value.positive().ok_or_else(|| {
@@ -197,24 +202,96 @@ fn lease(lease: file::Lease) -> Checked<Lease> {
             )
         })?,
     };
+    let demote_delay = lease.demote_delay.map_or(DEFAULT_DEMOTE_DELAY, |delay| {
+        delay.positive().unwrap_or(Duration::ZERO)
+    });
     Ok(Lease {
-        lease: fixed,
+        store,
+        hostname,
+        advertise_url,
+        candidate,
+        promote: lease.promote.unwrap_or(false),
         reconnect_delay,
+        demote_delay,
         databases: databases(lease.databases.unwrap_or_default(), candidate)?,
     })
 }
 
-fn check_lease_type(kind: Key<String>) -> Checked<()> {
+/// The lease that is in the file itself.
+fn fixed(lease: &file::Lease, candidate: bool) -> Checked<StaticLease> {
+    let url = lease.advertise_url.as_ref();
+    let fixed = StaticLease::new(
+        candidate,
+        lease.hostname.as_deref(),
+        url.map(|url| url.value.as_str()),
+    );
+    fixed.map_err(|error| match (error, url) {
+        (lease::Error::NoPrimary, _) => Complaint::missing(
+            "`lease.advertise-url` is required where `lease.candidate` is false: with a static lease it is the \
+             primary's URL, on every node",
+        ),
+        (error, Some(url)) => Complaint::at(url.referenced, error.to_string()),
+        (error, None) => Complaint::missing(error.to_string()),
+    })
+}
+
+/// How others name and reach this node.
+fn own_address(lease: &file::Lease, http: &Http) -> Checked<(String, String)> {
+    let hostname = lease.hostname.clone().filter(|name| !name.is_empty());
+    let hostname = hostname.unwrap_or_else(host::hostname);
+    let written = lease.advertise_url.as_ref();
+    let url = match written.filter(|url| !url.value.is_empty()) {
+        Some(url) => url.value.clone(),
+        None => format!("http://{hostname}:{}", http.addr.port()),
+    };
+    match url.parse::<AdvertiseUrl>() {
+        Ok(url) => Ok((hostname, url.to_string())),
+        Err(error) => Err(match written {
+            Some(written) => Complaint::at(written.referenced, error.to_string()),
+            None => Complaint::missing(error.to_string()),
+        }),
+    }
+}
+
+/// LiteFS's keys of a lease in Consul.
+fn consul(consul: Option<&file::Consul>) -> Checked<Consul> {
+    let text = |key: Option<&Key<String>>| {
+        let written = key.and_then(Option::as_ref).map(|text| text.value.clone());
+        written.filter(|text| !text.is_empty())
+    };
+    let url = text(consul.map(|consul| &consul.url)).ok_or_else(|| {
+        Complaint::missing("`lease.consul.url` is required: http://[:TOKEN@]HOST:8500[/PREFIX]")
+    })?;
+    let key = text(consul.map(|consul| &consul.key))
+        .ok_or_else(|| Complaint::missing("must specify a consul key: `lease.consul.key`"))?;
+    let ttl = consul.and_then(|consul| consul.ttl.as_ref());
+    let length = ttl
+        .and_then(|ttl| ttl.value.positive())
+        .unwrap_or(DEFAULT_TTL);
+    if let Some(ttl) = ttl.filter(|_| length < SHORTEST_TTL) {
+        let message = "`lease.consul.ttl` must be at least 2s: a renewal that is late needs time to be repeated";
+        return Err(Complaint::at(ttl.referenced, message));
+    }
+    Ok(Consul {
+        url,
+        key,
+        ttl: length,
+        lock_delay: consul
+            .and_then(|consul| consul.lock_delay.as_ref()?.positive())
+            .unwrap_or(DEFAULT_LOCK_DELAY),
+    })
+}
+
+fn is_consul(kind: Option<&Spanned<String>>) -> Checked<bool> {
     const FORM: &str = "invalid lease type, must be either 'consul' or 'static'";
     let Some(kind) = kind else {
-        return Err(Complaint::missing("`lease.type` is required: static"));
+        return Err(Complaint::missing(
+            "`lease.type` is required: consul or static",
+        ));
     };
     match kind.value.as_str() {
-        "static" => Ok(()),
-        "consul" => Err(Complaint::at(
-            kind.referenced,
-            "`lease.type: consul` is not supported yet by this build: it has static leases only",
-        )),
+        "static" => Ok(false),
+        "consul" => Ok(true),
         other => Err(Complaint::at(
             kind.referenced,
             format!("{FORM}, got: '{other}'"),

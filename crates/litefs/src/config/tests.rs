@@ -49,8 +49,13 @@ fn defaults_are_those_of_litefs() {
             addr: ":20202".parse().unwrap(),
         },
         lease: Lease {
-            lease: StaticLease::new(true, None, None).unwrap(),
+            store: LeaseStore::Static(StaticLease::new(true, None, None).unwrap()),
+            hostname: crate::host::hostname(),
+            advertise_url: String::new(),
+            candidate: true,
+            promote: false,
             reconnect_delay: Duration::from_secs(1),
+            demote_delay: Duration::from_secs(10),
             databases: Vec::new(),
         },
         log: Log {
@@ -109,8 +114,15 @@ fn every_key_is_read() {
             addr: "127.0.0.1:1".parse().unwrap(),
         },
         lease: Lease {
-            lease: StaticLease::new(false, Some("db1"), Some("http://db1:20202")).unwrap(),
+            store: LeaseStore::Static(
+                StaticLease::new(false, Some("db1"), Some("http://db1:20202")).unwrap(),
+            ),
+            hostname: crate::host::hostname(),
+            advertise_url: String::new(),
+            candidate: false,
+            promote: false,
             reconnect_delay: Duration::from_secs(5),
+            demote_delay: Duration::from_secs(10),
             databases: vec![DbName::new("a.db").unwrap(), DbName::new("b.db").unwrap()],
         },
         log: Log {
@@ -120,6 +132,71 @@ fn every_key_is_read() {
         },
     };
     assert_eq!(parse(text), expected);
+}
+
+/// A lease in Consul with these keys beside the required ones.
+fn consul(lease: &str, consul: &str) -> String {
+    format!(
+        "lease:\n  type: consul\n{lease}  consul:\n    url: http://:secret@10.0.0.5:8500/prefix\n    \
+         key: litefs/primary\n{consul}http:\n  addr: :20303\n"
+    )
+}
+
+#[test]
+fn a_lease_in_consul_has_the_defaults_of_litefs() {
+    let lease = parse(&consul("  hostname: db1\n", "")).lease;
+    let store = LeaseStore::Consul(Consul {
+        url: "http://:secret@10.0.0.5:8500/prefix".to_owned(),
+        key: "litefs/primary".to_owned(),
+        ttl: Duration::from_secs(10),
+        lock_delay: Duration::from_secs(1),
+    });
+    let expected = Lease {
+        store,
+        hostname: "db1".to_owned(),
+        advertise_url: "http://db1:20303".to_owned(),
+        candidate: true,
+        promote: false,
+        reconnect_delay: Duration::from_secs(1),
+        demote_delay: Duration::from_secs(10),
+        databases: Vec::new(),
+    };
+    assert_eq!(lease, expected);
+    // The token is nobody's business.
+    assert!(!format!("{lease:?}").contains("secret"));
+    let lease = parse(&consul(
+        "  advertise-url: http://10.0.0.1:1/\n  candidate: no\n  promote: yes\n  demote-delay: 3s\n",
+        "    ttl: 2s\n    lock-delay: 5s\n",
+    ))
+    .lease;
+    assert_eq!(
+        (lease.advertise_url.as_str(), lease.candidate, lease.promote),
+        ("http://10.0.0.1:1", false, true)
+    );
+    assert_eq!(lease.demote_delay, Duration::from_secs(3));
+    let LeaseStore::Consul(consul) = lease.store else {
+        panic!("not in Consul")
+    };
+    assert_eq!(
+        (consul.ttl, consul.lock_delay),
+        (Duration::from_secs(2), Duration::from_secs(5))
+    );
+}
+
+#[test]
+fn a_lease_that_is_too_short_and_a_wrong_address_are_refused() {
+    let refused = |text: &str| {
+        let complaint = Config::parse(Path::new("f"), text).unwrap_err();
+        complaint.to_string().lines().next().unwrap().to_owned()
+    };
+    assert_eq!(
+        refused(&consul("", "    ttl: 1s\n")),
+        "f:6:10: `lease.consul.ttl` must be at least 2s: a renewal that is late needs time to be repeated"
+    );
+    assert_eq!(
+        refused(&consul("  advertise-url: db1\n", "")),
+        "f:3:18: advertise-url \"db1\" is not of the form http://host:port: it does not begin with http://"
+    );
 }
 
 #[test]
@@ -232,7 +309,15 @@ fn values_that_do_not_go_together() {
         "litefs.yml:3:15: cannot specify a database replication filter on candidate nodes\n  |\n\
          3 |   databases: [a]\n  |               ^",
     );
-    refused("", "litefs.yml: `lease.type` is required: static");
+    refused("", "litefs.yml: `lease.type` is required: consul or static");
+    refused(
+        "lease:\n  type: consul\n",
+        "litefs.yml: `lease.consul.url` is required: http://[:TOKEN@]HOST:8500[/PREFIX]",
+    );
+    refused(
+        "lease:\n  type: consul\n  consul:\n    url: http://h:8500\n",
+        "litefs.yml: must specify a consul key: `lease.consul.key`",
+    );
     refused(
         "lease:\n  type: static\n  candidate: false\n",
         "litefs.yml: `lease.advertise-url` is required where `lease.candidate` is false: with a static lease it is \
@@ -259,7 +344,6 @@ fn what_is_not_supported_is_refused_by_name() {
             "2:21",
             "`http.snapshot-timeout`",
         ),
-        ("lease:\n  type: consul\n", "2:9", "`lease.type: consul`"),
     ] {
         let complaint = Config::parse(Path::new("f"), text).unwrap_err().to_string();
         let expected = format!("f:{place}: {key} is not supported yet by this build: ");

@@ -1,33 +1,40 @@
 //! A node: its parts, and the order in which they start and stop.
+//!
+//! The store and the API are up first. A [`Member`] of the cluster then decides what the node is, and [`local::Local`]
+//! becomes that; the first time it mounts.
 
 mod api;
-mod epoch;
+mod control;
+mod epochs;
+mod following;
 mod listener;
+mod local;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
-use lease::Standing;
-use replication::{FollowConfig, FollowState, Follower, TailWindow};
-use store::{ClusterId, Epoch, PrimaryInfo, Role, Store, StoreConfig};
-use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use anyhow::anyhow;
+use lease::{
+    BootClock, ConsulConfig, ConsulEnvironment, ConsulLease, Identity, Leaser, Member,
+    MemberConfig, MemberHandle,
+};
+use replication::TailWindow;
+use store::{ClusterId, Role, Store, StoreConfig};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, LeaseStore};
 use crate::guard::Guard;
 use crate::host;
+use epochs::Epochs;
+use local::{Local, Shown};
 
 /// How long what is being applied, and requests that are being answered, may take to end at a stop.
 const END: Duration = Duration::from_secs(5);
-/// After a crash of the machine: how long a primary waits, before applications may write, for replicas that may have
-/// more than it.
-const TAILS: Duration = Duration::from_secs(10);
-/// The first wait before a replica tries again to reach its primary. It doubles up to `lease.reconnect-delay`.
-const RECONNECT_MIN: Duration = Duration::from_millis(50);
+
+/// How long the member of the cluster may take for that: handing over, or giving the lease up.
+const LEAVE: Duration = Duration::from_secs(15);
 
 /// What the command line has to say about the mount.
 #[derive(Debug, Clone, Copy)]
@@ -40,164 +47,137 @@ pub(crate) struct Mounting {
 
 /// A node, as far as it has come up. It is to be stopped also when its start went wrong.
 pub(crate) struct Node {
-    config: Config,
+    config: Arc<Config>,
     mounting: Mounting,
-    /// Dropped last: it ends in order when everything else has.
-    guard: Guard,
-    /// Ends the streams, the following and the API.
+    guard: Option<Guard>,
+    /// Ends the API and its streams.
     cancel: CancellationToken,
+    /// Ends the member.
+    leave: CancellationToken,
     store: Option<Arc<Store>>,
-    mount: Option<fuse::Mount>,
-    /// Resolves when somebody else takes the mount down.
-    unmounted: Option<oneshot::Receiver<()>>,
-    follower: Option<(JoinHandle<()>, watch::Receiver<FollowState>)>,
+    local: Option<Arc<Local>>,
+    shown: Shown,
+    member: Option<(JoinHandle<()>, MemberHandle)>,
     api: Option<JoinHandle<std::io::Result<()>>>,
 }
 
 impl Node {
     /// A node of which nothing is up.
     pub(crate) fn new(config: Config, mounting: Mounting, guard: Guard) -> Node {
-        let cancel = CancellationToken::new();
         Node {
-            config,
+            config: Arc::new(config),
             mounting,
-            guard,
-            cancel,
+            guard: Some(guard),
+            cancel: CancellationToken::new(),
+            leave: CancellationToken::new(),
             store: None,
-            mount: None,
-            unmounted: None,
-            follower: None,
+            local: None,
+            shown: Shown::default(),
+            member: None,
             api: None,
         }
     }
 
-    /// Brings the parts up, one after the other; a replica is up once it is in sync with its primary, unless
-    /// `skip-sync` is set. It stops between two parts, without an error, if `shutdown` is cancelled.
+    /// Brings the parts up, and waits until the node can be used: as the primary, or as a replica that is in sync with
+    /// its primary, unless `skip-sync` is set. It stops between two parts, without an error, if `shutdown` is cancelled.
     pub(crate) async fn start(&mut self, shutdown: &CancellationToken) -> anyhow::Result<()> {
         // The port first: another node that is running here is noticed before anything is touched.
         let listener = listener::bind(&self.config.http.addr).await?;
-        let standing = self.standing()?;
-        let store = self.open_store(&standing).await?;
+        let leaser = self.leaser()?;
+        let store = self.open_store().await?;
         self.store = Some(Arc::clone(&store));
         if shutdown.is_cancelled() {
             return Ok(());
         }
-        self.found(&store, &standing).await?;
-        let requests = Arc::new(OnceLock::new());
-        let mut listener = Some(listener);
-        if store.role().is_primary() && store.is_after_machine_crash() {
-            self.take_tails(&mut listener, &store, &requests, shutdown)
-                .await?;
-        }
-        if shutdown.is_cancelled() {
-            return Ok(());
-        }
-        let mount = self.mount(&store).await?;
-        self.guard
-            .watch(mount.dir())
-            .context("tell the guard of the mount")?;
-        // It is set once.
-        let _ = requests.set(mount.request_counter());
-        let (gone, unmounted) = oneshot::channel();
-        // Nobody listens while the node stops.
-        mount.when_ended(Box::new(move || {
-            let _ = gone.send(());
-        }));
-        self.unmounted = Some(unmounted);
-        self.mount = Some(mount);
-        if shutdown.is_cancelled() {
-            return Ok(());
-        }
-        if let Standing::Replica {
-            hostname,
-            advertise_url,
-        } = standing
-        {
-            self.follow(
-                &store,
-                PrimaryInfo {
-                    hostname,
-                    advertise_url,
-                },
-            );
-        }
-        if let Some(listener) = listener {
-            self.serve(listener, &store, &requests, TailWindow::default());
-        }
+        let epochs = Arc::new(Epochs::open(&self.config.data.dir)?);
+        self.join(listener, leaser, &store, epochs)?;
+        let mut ready = self.shown.ready.subscribe();
         tokio::select! {
-            synced = self.in_sync() => synced,
+            biased;
+            error = self.shown.failure() => Err(error),
             () = shutdown.cancelled() => Ok(()),
+            // The sender is our own.
+            _ = ready.wait_for(|ready| *ready) => Ok(()),
         }
     }
 
-    fn serve<F>(
+    /// Where the lease is kept.
+    fn leaser(&self) -> anyhow::Result<Arc<dyn Leaser>> {
+        Ok(match &self.config.lease.store {
+            LeaseStore::Static(fixed) => Arc::new(fixed.clone()),
+            LeaseStore::Consul(consul) => {
+                let config = ConsulConfig {
+                    url: consul.url.clone(),
+                    key: consul.key.clone(),
+                    ttl: consul.ttl,
+                    lock_delay: consul.lock_delay,
+                    hostname: Some(self.config.lease.hostname.clone()),
+                };
+                Arc::new(ConsulLease::new(&config, &ConsulEnvironment::of_process())?)
+            }
+        })
+    }
+
+    /// Takes part in the cluster.
+    fn join(
         &mut self,
-        listener: TcpListener,
+        listener: tokio::net::TcpListener,
+        leaser: Arc<dyn Leaser>,
         store: &Arc<Store>,
-        requests: &Arc<OnceLock<F>>,
-        tails: TailWindow,
-    ) where
-        F: Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static,
-    {
-        let requests = Arc::clone(requests);
-        let parts = api::Parts {
+        epochs: Arc<Epochs>,
+    ) -> anyhow::Result<()> {
+        let lease = &self.config.lease;
+        let guard = self.guard.take().ok_or_else(|| anyhow!("started twice"))?;
+        let (tails, requests) = (TailWindow::default(), Arc::new(OnceLock::new()));
+        let stream = api::Stream::new(store, &self.config, tails.clone(), self.cancel.clone());
+        let local = Arc::new(Local::new(local::Parts {
+            config: Arc::clone(&self.config),
+            mounting: self.mounting,
             store: Arc::clone(store),
-            following: self.follower.as_ref().map(|(_, state)| state.clone()),
-            fuse_requests: Arc::new(move || requests.get().map_or_else(Vec::new, |count| count())),
+            identity: Identity {
+                node_id: store.node_id(),
+                hostname: lease.hostname.clone(),
+                advertise_url: lease.advertise_url.clone(),
+                boot_id: host::boot_id(),
+                candidate: lease.candidate && lease.databases.is_empty(),
+            },
+            epochs,
+            replicas: stream.replicas(),
             tails,
+            guard,
+            requests: Arc::clone(&requests),
+            shown: self.shown.clone(),
+        }));
+        let config = MemberConfig {
+            margin: None,
+            reconnect_delay: lease.reconnect_delay,
+            demote_delay: lease.demote_delay,
+            promote: lease.promote,
+            new_cluster_id: store
+                .cluster_id()
+                .unwrap_or_else(ClusterId::random)
+                .to_string(),
         };
-        self.api = Some(api::serve(
+        let node: Arc<dyn lease::Node> = local.clone();
+        let member = Member::new(leaser, node, Arc::new(BootClock), config);
+        let handle = member.handle();
+        self.api = Some(stream.serve(
             listener,
             &self.config,
-            parts,
-            self.cancel.clone(),
+            api::Parts {
+                store: Arc::clone(store),
+                shown: self.shown.clone(),
+                requests,
+                local: Arc::clone(&local),
+                member: handle.clone(),
+            },
         ));
-    }
-
-    /// The machine crashed, and with it may have gone what SQLite had not synced: replicas may have it. Serves the
-    /// stream, before anything is mounted, until all that are known were there.
-    async fn take_tails<F>(
-        &mut self,
-        listener: &mut Option<TcpListener>,
-        store: &Arc<Store>,
-        requests: &Arc<OnceLock<F>>,
-        shutdown: &CancellationToken,
-    ) -> anyhow::Result<()>
-    where
-        F: Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static,
-    {
-        let known = store.known_replicas()?;
-        let Some(listener) = listener.take_if(|_| !known.is_empty()) else {
-            return Ok(());
-        };
-        tracing::warn!(
-            replicas = known.len(),
-            "the machine crashed: waiting up to {} s for what replicas have and this node may have lost",
-            TAILS.as_secs()
-        );
-        let window = TailWindow::default();
-        window.open(known);
-        self.serve(listener, store, requests, window.clone());
-        let missing = tokio::select! {
-            missing = window.close_after(TAILS) => missing,
-            () = shutdown.cancelled() => window.close_after(Duration::ZERO).await,
-        };
-        if missing > 0 {
-            tracing::warn!(
-                replicas = missing,
-                "did not come; what only they have will be put aside there"
-            );
-        }
+        self.local = Some(local);
+        self.member = Some((tokio::spawn(member.run(self.leave.clone())), handle));
         Ok(())
     }
 
-    /// What this node is: the lease knows, and the last epoch is kept beside the databases.
-    fn standing(&self) -> anyhow::Result<Standing> {
-        let last = epoch::read(&self.config.data.dir)?;
-        Ok(self.config.lease.lease.stand(last)?)
-    }
-
-    async fn open_store(&self, standing: &Standing) -> anyhow::Result<Arc<Store>> {
+    async fn open_store(&self) -> anyhow::Result<Arc<Store>> {
         let data = &self.config.data;
         let config = StoreConfig {
             retention: data.retention,
@@ -206,70 +186,8 @@ impl Node {
             compress: data.compress,
             ..StoreConfig::new(&data.dir)
         };
-        let role = match *standing {
-            Standing::Primary { epoch } => Role::Primary {
-                epoch: Epoch::new(epoch),
-            },
-            Standing::Replica { .. } => Role::Replica { primary: None },
-        };
-        tracing::info!(dir = %data.dir.display(), role = role.word(), "opening the data directory");
-        blocking(move || Ok(Store::open(config, role)?)).await
-    }
-
-    /// What a primary makes durable before the first commit: its epoch, and the name of a new cluster.
-    async fn found(&self, store: &Arc<Store>, standing: &Standing) -> anyhow::Result<()> {
-        let &Standing::Primary { epoch } = standing else {
-            return Ok(());
-        };
-        let (store, data) = (Arc::clone(store), self.config.data.dir.clone());
-        blocking(move || {
-            epoch::write(&data, epoch)?;
-            if store.cluster_id().is_none() {
-                store.adopt_cluster_id(ClusterId::random())?;
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    async fn mount(&self, store: &Arc<Store>) -> anyhow::Result<fuse::Mount> {
-        let config = fuse::MountConfig {
-            dir: self.config.fuse.dir.clone(),
-            allow_other: self.config.fuse.allow_other,
-            passthrough: self.config.fuse.passthrough,
-            clear_stale: self.mounting.clear_stale,
-            debug: self.mounting.debug,
-        };
-        let store = Arc::clone(store);
-        let mount = blocking(move || Ok(fuse::mount(store, config)?)).await?;
-        tracing::info!(dir = %self.config.fuse.dir.display(), passthrough = mount.passthrough(), "mounted");
-        Ok(mount)
-    }
-
-    fn follow(&mut self, store: &Arc<Store>, primary: PrimaryInfo) {
-        tracing::debug!(url = primary.advertise_url, "the lease names the primary");
-        let delay = self.config.lease.reconnect_delay;
-        let config = FollowConfig {
-            filter: self.config.lease.databases.clone(),
-            reconnect_min: RECONNECT_MIN.min(delay),
-            reconnect_max: delay,
-            ..FollowConfig::new(primary, host::hostname())
-        };
-        let follower = Follower::new(Arc::clone(store), config);
-        let state = follower.state();
-        self.follower = Some((tokio::spawn(follower.run(self.cancel.clone())), state));
-    }
-
-    /// Waits until a replica has all that its primary had when it connected.
-    async fn in_sync(&self) -> anyhow::Result<()> {
-        let Some((_, state)) = self.follower.as_ref().filter(|_| !self.config.skip_sync) else {
-            return Ok(());
-        };
-        let mut state = state.clone();
-        let synced = state
-            .wait_for(|state| matches!(state, FollowState::InSync))
-            .await;
-        synced.map(drop).context("following the primary ended")
+        tracing::info!(dir = %data.dir.display(), "opening the data directory");
+        blocking(move || Ok(Store::open(config, Role::None)?)).await
     }
 
     /// What there is to say once it is up, in one line.
@@ -287,9 +205,9 @@ impl Node {
 
     /// Waits until a part ends that should not.
     pub(crate) async fn failed(&mut self) -> anyhow::Error {
-        let following = async {
-            match &mut self.follower {
-                Some((follower, _)) => follower.await.err(),
+        let leading = async {
+            match &mut self.member {
+                Some((member, _)) => member.await.err(),
                 None => std::future::pending().await,
             }
         };
@@ -302,37 +220,41 @@ impl Node {
                 None => std::future::pending().await,
             }
         };
-        let unmounted = async {
-            if let Some(unmounted) = &mut self.unmounted
-                && unmounted.await.is_ok()
-            {
-                return;
-            }
-            std::future::pending().await
-        };
+        let mut unmounted = self.shown.unmounted.subscribe();
         let reason =
             |reason: Option<String>| reason.unwrap_or_else(|| "for no known reason".to_owned());
         tokio::select! {
-            end = following => anyhow!("following the primary ended: {}", reason(end.map(|end| end.to_string()))),
-            () = unmounted => anyhow!("somebody took the mount down"),
+            error = self.shown.failure() => error,
+            end = leading => anyhow!("taking part in the cluster ended: {}", reason(end.map(|end| end.to_string()))),
+            _ = unmounted.wait_for(|unmounted| *unmounted) => anyhow!("somebody took the mount down"),
             end = serving => anyhow!("the API ended: {}", reason(end)),
         }
     }
 
-    /// Takes down what is up: the streams, the API, the mount, the databases. All of it is tried; the error is
-    /// the first.
+    /// Takes down what is up: the part in the cluster, the streams, the API, the mount, the databases. All of it is tried;
+    /// the error is the first.
+    ///
+    /// A primary hands over first, if there is somebody to take over. If not, it keeps the lease while applications close
+    /// their files: nobody else could let them write.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        let mut unmounted = Ok(());
+        if let Some(local) = self.local.as_ref().filter(|_| self.leads_alone()) {
+            unmounted = local.unmount().await;
+        }
+        self.leave.cancel();
+        if let Some((member, _)) = self.member.take() {
+            end("leaving the cluster", member, LEAVE).await;
+        }
+        if let Some(local) = &self.local {
+            local.stop_following().await;
+        }
         self.cancel.cancel();
-        if let Some((follower, _)) = self.follower.take() {
-            end("following the primary", follower).await;
-        }
         if let Some(api) = self.api.take() {
-            end("the API", api).await;
+            end("the API", api, END).await;
         }
-        let unmounted = match self.mount.take() {
-            Some(mount) => blocking(move || Ok(mount.unmount()?)).await,
-            None => Ok(()),
-        };
+        if let Some(local) = self.local.take() {
+            unmounted = unmounted.and(local.unmount().await);
+        }
         let closed = match self.store.take() {
             Some(store) => blocking(move || {
                 store.close();
@@ -342,17 +264,27 @@ impl Node {
         };
         unmounted.and(closed.await)
     }
+
+    fn leads_alone(&self) -> bool {
+        let movable = matches!(self.config.lease.store, LeaseStore::Consul(_));
+        let primary = self
+            .store
+            .as_ref()
+            .is_some_and(|store| store.admits_writers());
+        let heir = self.local.as_ref().map(|local| local.best_heir(None));
+        primary && !(movable && matches!(heir, Some(Ok(_))))
+    }
 }
 
 /// Waits for a task that was told to end, but not for ever.
-async fn end<T>(what: &str, mut task: JoinHandle<T>) {
+async fn end<T>(what: &str, mut task: JoinHandle<T>, patience: Duration) {
     if task.is_finished() {
         return;
     }
-    if timeout(END, &mut task).await.is_err() {
+    if timeout(patience, &mut task).await.is_err() {
         tracing::warn!(
-            "{what} takes longer than {} s to end, going on without it",
-            END.as_secs()
+            "{what} takes longer than {} s, going on without it",
+            patience.as_secs()
         );
         task.abort();
     }
@@ -364,5 +296,5 @@ async fn blocking<T: Send + 'static>(
 ) -> anyhow::Result<T> {
     tokio::task::spawn_blocking(work)
         .await
-        .context("a part of the node broke down")?
+        .map_err(|panic| anyhow!("a part of the node panicked: {panic}"))?
 }

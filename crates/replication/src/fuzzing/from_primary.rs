@@ -96,7 +96,7 @@ impl Replica {
             piece.begins.is_some(),
             "a piece begins a file or goes on with one"
         );
-        let begun = piece.begins.map(|begins| File {
+        let begun = piece.begins.as_ref().map(|begins| File {
             round,
             incarnation: begins.incarnation,
             bytes: 0,

@@ -128,7 +128,7 @@ impl Primary {
                     self.forget(&name);
                 }
             }
-            Ok(Heard::Asked(name)) => self.forget(&name),
+            Ok(Heard::Asked(name, _)) => self.forget(&name),
             Err(error) => {
                 drop(error.to_string());
                 return false;

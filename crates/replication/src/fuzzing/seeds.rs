@@ -163,6 +163,10 @@ fn heartbeat(more_databases: bool) -> to::Message {
 
 fn state(name: &str, txid: u64) -> proto::DatabaseState {
     proto::DatabaseState {
+        history: vec![proto::Chapter {
+            epoch: 3,
+            start: None,
+        }],
         name: name.to_owned(),
         incarnation: 1,
         position: position(txid),
@@ -179,6 +183,7 @@ fn position(txid: u64) -> Option<proto::Position> {
 
 fn ask(name: &str, round: u64) -> from::Message {
     from::Message::Ask(proto::Ask {
+        history: Vec::new(),
         database: name.to_owned(),
         round,
         incarnation: 1,

@@ -4,8 +4,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ltx::Pos;
-use store::{Database, DbName, Incarnation, LtxFile, NextLtx, Store};
+use ltx::{Pos, TxId};
+use store::{
+    Database, DbName, Epoch, History, Incarnation, LtxFile, NextLtx, Parting, SnapshotReason, Store,
+};
 
 use super::greeting::Greeting;
 use super::outbound::{Outbound, Turn};
@@ -17,7 +19,7 @@ use super::{message, pump};
 use crate::error::Error;
 use crate::hello::Filter;
 use crate::proto::{self, PrimaryMessage, ReplicaMessage, primary_message::Message};
-use crate::wire::{PAGE_MAX, to_state};
+use crate::wire::{PAGE_MAX, to_history, to_state};
 
 /// Files and snapshots that are read from disk for one replica at the same time.
 const SLOTS: usize = 8;
@@ -29,6 +31,17 @@ const UNREADABLE: u32 = 2;
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
+/// Where the replica's history parted from ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fork {
+    /// It did not, as far as is known.
+    None,
+    /// After this TXID.
+    After(TxId),
+    /// It did, and where is not known.
+    Somewhere,
+}
+
 /// What goes to one replica.
 pub(super) struct Feed {
     store: Arc<Store>,
@@ -38,6 +51,10 @@ pub(super) struct Feed {
     pub(super) link: Entered,
     pub(super) outbound: Outbound,
     sources: HashMap<DbName, Source>,
+    /// The terms that wrote to the replica's copies, as it says.
+    theirs: HashMap<DbName, History>,
+    /// The last term that it was told of, of each database.
+    told: HashMap<DbName, Epoch>,
     /// How many of the sources read from disk.
     slots_taken: usize,
     /// Goes before chunks.
@@ -58,6 +75,8 @@ impl Feed {
             link,
             outbound: Outbound::default(),
             sources: HashMap::new(),
+            theirs: HashMap::new(),
+            told: HashMap::new(),
             slots_taken: 0,
             control: VecDeque::new(),
         }
@@ -81,6 +100,7 @@ impl Feed {
     pub(super) fn join(&mut self, greeting: &Greeting) {
         for theirs in &greeting.databases {
             self.outbound.join(theirs);
+            self.note_history(&theirs.name, theirs.history.clone());
         }
         for ours in self.store.databases() {
             let pos = ours.pos();
@@ -94,6 +114,37 @@ impl Feed {
             if theirs.busy {
                 self.outbound.forget_catch_up(&theirs.name);
             }
+        }
+    }
+
+    /// The replica has said which terms wrote to its copy.
+    pub(super) fn note_history(&mut self, name: &DbName, history: History) {
+        self.told.remove(name);
+        self.theirs.insert(name.clone(), history);
+    }
+
+    /// Our history, if the replica may not know it as it is now.
+    fn history_to_tell(&mut self, database: &Database) -> Vec<proto::Chapter> {
+        let history = database.history();
+        let told = self.told.insert(database.name().clone(), history.epoch());
+        if told == Some(history.epoch()) {
+            return Vec::new();
+        }
+        to_history(&history)
+    }
+
+    /// Whether the replica has transactions that are none of our history, and after which TXID.
+    fn parting(&self, database: &Database, pos: Pos, reason: SnapshotReason) -> Fork {
+        let theirs = self.theirs.get(database.name());
+        // The position first: a history that has gone on meanwhile is none that the replica could have.
+        let ours = database.pos();
+        let parting = theirs.map_or(Parting::Unknown, |theirs| {
+            database.history().part_from(ours, theirs, pos)
+        });
+        match parting {
+            Parting::Forked(common) => Fork::After(common),
+            _ if reason.is_other_history() => Fork::Somewhere,
+            _ => Fork::None,
         }
     }
 
@@ -216,23 +267,24 @@ impl Feed {
         match next {
             NextLtx::UpToDate => self.outbound.up_to_date(name),
             NextLtx::File(_) if self.outbound.asked_for_all(name) => {
-                self.begin_snapshot(name, database, pos, false, "it asks for everything");
+                let why = "it asks for everything";
+                self.begin_snapshot(name, database, pos, Fork::None, why);
             }
             NextLtx::File(file) if self.outbound.failures(name) < UNREADABLE => {
-                return self.begin_file(name, incarnation, file);
+                return self.begin_file(&database, incarnation, file);
             }
             NextLtx::File(_) => {
                 self.begin_snapshot(
                     name,
                     database,
                     pos,
-                    false,
+                    Fork::None,
                     "the LTX file that follows cannot be read",
                 );
             }
             NextLtx::Snapshot(reason) => {
-                let other = reason.is_other_history();
-                self.begin_snapshot(name, database, pos, other, &reason.to_string());
+                let fork = self.parting(&database, pos, reason);
+                self.begin_snapshot(name, database, pos, fork, &reason.to_string());
             }
         }
         None
@@ -243,7 +295,7 @@ impl Feed {
         name: &DbName,
         database: Arc<Database>,
         pos: Pos,
-        replaces_history: bool,
+        fork: Fork,
         reason: &str,
     ) {
         if self.slots_taken >= SLOTS {
@@ -252,19 +304,21 @@ impl Feed {
         }
         tracing::info!(
             database = %name, replica = %self.link.peer.hostname, position = %pos,
-            "sending a snapshot: {reason}"
+            ?fork, "sending a snapshot: {reason}"
         );
-        let source = pump::snapshot(database, replaces_history, &self.signals);
+        let history = self.history_to_tell(&database);
+        let source = pump::snapshot(database, fork, history, &self.signals);
         self.outbound.opening(name);
         self.keep_source(name, source);
     }
 
     fn begin_file(
         &mut self,
-        name: &DbName,
+        database: &Database,
         incarnation: Incarnation,
         file: LtxFile,
     ) -> Option<PrimaryMessage> {
+        let name = database.name();
         let bytes = file.bytes();
         if bytes.is_none() && self.slots_taken >= SLOTS {
             self.outbound.await_slot(name);
@@ -279,6 +333,8 @@ impl Feed {
             size: bytes.as_ref().map_or(file.size, |bytes| bytes.len() as u64),
             snapshot: file.min_txid.get() == 1,
             replaces_history: false,
+            common_txid: 0,
+            history: self.history_to_tell(database),
         };
         self.outbound.begin(name, head, file.post_pos());
         let source = match bytes {

@@ -10,6 +10,7 @@ use store::{Database, DbName, LtxFile};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
+use super::feed::Fork;
 use super::signals::Signals;
 use super::source::{Item, Source};
 use crate::proto;
@@ -34,7 +35,8 @@ pub(crate) fn file(db: &DbName, file: LtxFile, signals: &Arc<Signals>) -> Source
 /// Takes a snapshot.
 pub(crate) fn snapshot(
     database: Arc<Database>,
-    replaces_history: bool,
+    fork: Fork,
+    history: Vec<proto::Chapter>,
     signals: &Arc<Signals>,
 ) -> Source {
     let name = database.name().clone();
@@ -50,7 +52,12 @@ pub(crate) fn snapshot(
             post_apply_checksum: pos.checksum.get(),
             size: 0,
             snapshot: true,
-            replaces_history,
+            replaces_history: fork != Fork::None,
+            common_txid: match fork {
+                Fork::After(common) => common.get(),
+                Fork::None | Fork::Somewhere => 0,
+            },
+            history,
         };
         outlet.put(Item::Head(head, pos))?;
         let mut writer = ChunkWriter {

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ltx::Pos;
 use parking_lot::Mutex;
 use store::DbName;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -27,12 +28,16 @@ pub struct ReplicaStatus {
     pub acknowledged: Vec<(DbName, Pos)>,
     /// When it connected, in Unix milliseconds.
     pub connected_since_ms: i64,
+    /// It may become the primary.
+    pub candidate: bool,
 }
 
 /// The replicas that are connected. Clones show the same.
 #[derive(Debug, Clone, Default)]
 pub struct Replicas {
     inner: Arc<Mutex<Registry>>,
+    /// One came or went, or has applied something.
+    changed: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +60,18 @@ impl Replicas {
         links.into_iter().map(|(_, link)| link.status()).collect()
     }
 
+    /// Waits until this is so. It is asked when a replica came or went, or has applied something.
+    pub async fn until(&self, mut so: impl FnMut(&[ReplicaStatus]) -> bool) {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if so(&self.list()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// How many are connected.
     pub fn count(&self) -> usize {
         self.inner.lock().links.len()
@@ -62,7 +79,7 @@ impl Replicas {
 
     /// Enters a replica, unless another process with the same data directory is alive: one that was heard within
     /// `alive`. An earlier connection of the same node is ended.
-    pub(crate) fn enter(&self, link: Link, alive: Duration) -> Result<Entered, Error> {
+    pub(crate) fn enter(&self, mut link: Link, alive: Duration) -> Result<Entered, Error> {
         let mut registry = self.inner.lock();
         for earlier in registry
             .links
@@ -83,8 +100,10 @@ impl Replicas {
         }
         registry.next += 1;
         let id = registry.next;
+        link.changed = Arc::clone(&self.changed);
         let link = Arc::new(link);
         registry.links.insert(id, Arc::clone(&link));
+        self.changed.notify_waiters();
         Ok(Entered {
             link,
             id,
@@ -102,6 +121,7 @@ pub(crate) struct Link {
     acknowledged: Mutex<BTreeMap<DbName, Pos>>,
     heard: Mutex<Instant>,
     superseded: CancellationToken,
+    changed: Arc<Notify>,
 }
 
 impl Link {
@@ -113,6 +133,7 @@ impl Link {
             acknowledged: Mutex::default(),
             heard: Mutex::new(Instant::now()),
             superseded: CancellationToken::new(),
+            changed: Arc::default(),
         }
     }
 
@@ -135,6 +156,8 @@ impl Link {
         } else {
             acknowledged.insert(name.clone(), pos);
         }
+        drop(acknowledged);
+        self.changed.notify_waiters();
     }
 
     /// Ends when another connection has taken the place of this one.
@@ -154,6 +177,7 @@ impl Link {
                 .map(|(name, pos)| (name.clone(), *pos))
                 .collect(),
             connected_since_ms: self.since_ms,
+            candidate: self.peer.candidate,
         }
     }
 }
@@ -176,6 +200,7 @@ impl std::ops::Deref for Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         self.replicas.inner.lock().links.remove(&self.id);
+        self.replicas.changed.notify_waiters();
     }
 }
 
@@ -203,6 +228,7 @@ mod tests {
             hostname,
             epoch: Epoch::new(0),
             heartbeat_ms: 0,
+            candidate: true,
         };
         Link::new(peer, "192.0.2.1:9".to_owned())
     }

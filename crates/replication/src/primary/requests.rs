@@ -1,14 +1,14 @@
 //! What a replica says after its hello: acknowledgements, failures, requests. Without network, store or clock.
 
 use ltx::Pos;
-use store::{DbName, Incarnation};
+use store::{DbName, History, Incarnation};
 
 use super::greeting::unexpected;
 use super::outbound::Outbound;
 use crate::error::{Error, Violation};
 use crate::hello::Filter;
 use crate::proto::{self, ReplicaMessage, replica_message::Message};
-use crate::wire::position;
+use crate::wire::{history, position};
 
 /// What the owner of the [`Outbound`] has to do about a message.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) enum Heard {
         failure: proto::Failure,
     },
     /// The replica is somewhere else than was thought. The source is to be forgotten.
-    Asked(DbName),
+    Asked(DbName, History),
 }
 
 /// Takes a message: what is sent next depends on it.
@@ -76,7 +76,7 @@ fn asked(outbound: &mut Outbound, name: DbName, ask: &proto::Ask) -> Result<Hear
     let incarnation = Incarnation::new(ask.incarnation);
     let news = outbound.asked(&name, ask.round, incarnation, position(ask.position))?;
     Ok(if news {
-        Heard::Asked(name)
+        Heard::Asked(name, history(&ask.history))
     } else {
         Heard::Nothing
     })

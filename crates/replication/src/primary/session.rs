@@ -221,8 +221,9 @@ impl Session<'_> {
                 }
                 self.log(&name, &failure);
             }
-            Heard::Asked(name) => {
+            Heard::Asked(name, history) => {
                 self.feed.forget_source(&name);
+                self.feed.note_history(&name, history);
                 // What it has is in doubt until it is seen to be a part of our history.
                 self.feed.link.note_position(&name, Pos::EMPTY);
             }

@@ -111,6 +111,7 @@ mod tests {
 
     fn theirs(db: &str, txid: u64) -> PeerDatabase {
         PeerDatabase {
+            history: Default::default(),
             name: name(db),
             incarnation: life(1),
             pos: pos(txid),

@@ -25,7 +25,9 @@ use crate::error::{Error, Violation};
 use crate::hello::{Filter, Introduction, Peer};
 use crate::proto::replication_client::ReplicationClient;
 use crate::proto::{self, PrimaryMessage, ReplicaMessage, primary_message, replica_message};
-use crate::wire::{CHUNK_MAX, DATABASES_MAX, MESSAGE_MAX, PAGE_MAX, WINDOW_MAX, to_state};
+use crate::wire::{
+    CHUNK_MAX, DATABASES_MAX, MESSAGE_MAX, PAGE_MAX, WINDOW_MAX, to_history, to_state,
+};
 
 /// HTTP/2 windows: the credit of each database is what limits it, not these.
 const STREAM_WINDOW: u32 = 2 * WINDOW_MAX as u32;
@@ -176,12 +178,16 @@ impl<'a> Connection<'a> {
             .databases()
             .iter()
             .filter(|database| self.filter.passes(database.name()))
-            .map(|database| to_state(database, busy.contains(database.name())))
+            .map(|database| proto::DatabaseState {
+                history: to_history(&database.history()),
+                ..to_state(database, busy.contains(database.name()))
+            })
             .collect();
         let mut pages = states.chunks(PAGE_MAX).map(<[_]>::to_vec);
         let mut left = states.len().div_ceil(PAGE_MAX).saturating_sub(1);
         let mut hello = introduction.to_hello();
         hello.filter = self.filter.names();
+        hello.candidate = self.follower.config.candidate;
         hello.databases = pages.next().unwrap_or_default();
         hello.more_databases = left > 0;
         let mut messages = vec![Message::Hello(hello)];

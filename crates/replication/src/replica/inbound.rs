@@ -3,20 +3,25 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use store::{DbName, Incarnation};
+use ltx::TxId;
+use store::{DbName, History, Incarnation};
 
 use crate::error::Violation;
 use crate::hello::Filter;
 use crate::proto;
-use crate::wire::{CHUNK_MAX, DATABASES_MAX};
+use crate::wire::{CHUNK_MAX, DATABASES_MAX, history};
 
 /// The beginning of an LTX file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Begins {
     /// Which database of that name it belongs to.
     pub(crate) incarnation: Incarnation,
     /// The primary knows that our position is none of its history.
     pub(crate) replaces_history: bool,
+    /// Up to there it is, if that is known.
+    pub(crate) common: Option<TxId>,
+    /// The terms that wrote to the database, if they may have changed.
+    pub(crate) history: Option<History>,
 }
 
 /// A piece of an LTX file that belongs where it came.
@@ -177,6 +182,8 @@ impl Flow {
         Ok(Begins {
             incarnation: Incarnation::new(head.incarnation),
             replaces_history: head.replaces_history,
+            common: (head.common_txid != 0).then(|| TxId::new(head.common_txid)),
+            history: (!head.history.is_empty()).then(|| history(&head.history)),
         })
     }
 

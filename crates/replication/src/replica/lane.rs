@@ -18,7 +18,7 @@ use super::link::Link;
 use super::trouble::Trouble;
 use crate::error::Violation;
 use crate::proto::{self, replica_message::Message};
-use crate::wire::{CHUNK_MAX, WINDOW_MAX, cost, printable, to_position};
+use crate::wire::{CHUNK_MAX, WINDOW_MAX, cost, printable, to_history, to_position};
 
 /// Credit is given back at least as often as this many bytes are consumed, and whenever the queue is empty.
 const REPORT: u64 = 64 * 1024;
@@ -263,7 +263,10 @@ impl Lane {
                 if let Some(begins) = piece.begins {
                     let mut incoming = self.store.incoming(&self.name, begins.incarnation);
                     if begins.replaces_history {
-                        incoming.set_replaces_history();
+                        incoming.set_replaces_history(begins.common);
+                    }
+                    if let Some(history) = begins.history {
+                        incoming.set_history(history);
                     }
                     *receiving = Some(Receiving {
                         incarnation: begins.incarnation,
@@ -406,6 +409,10 @@ impl Lane {
             round: state.turn.round,
             incarnation,
             position: if from_scratch { None } else { to_position(pos) },
+            history: self
+                .store
+                .database(&self.name)
+                .map_or_else(Vec::new, |ours| to_history(&ours.history())),
         }));
         state.asked_from = Some(pos);
     }

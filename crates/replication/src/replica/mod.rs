@@ -32,6 +32,7 @@ use self::announcer::Announcer;
 use self::backoff::Backoff;
 use self::connection::Connection;
 use self::lanes::Lanes;
+use crate::RefusalReason;
 use crate::error::Error;
 
 /// Whom to follow, and how.
@@ -43,6 +44,8 @@ pub struct FollowConfig {
     pub hostname: String,
     /// The databases to follow; empty means all.
     pub filter: Vec<DbName>,
+    /// Whether this node may become the primary.
+    pub candidate: bool,
     /// Wait before the first attempt to connect again. Doubles with each attempt, with jitter.
     pub reconnect_min: Duration,
     /// Longest wait, and the wait after a refusal that is not likely to change.
@@ -59,6 +62,7 @@ impl FollowConfig {
             primary,
             hostname,
             filter: Vec::new(),
+            candidate: false,
             reconnect_min: Duration::from_millis(50),
             reconnect_max: Duration::from_secs(5),
             silence: Duration::from_secs(5),
@@ -173,6 +177,9 @@ impl Follower {
         let lasting = is_lasting(error);
         if logged.as_ref() == Some(&text) {
             tracing::debug!(%url, "still not following the primary: {text}");
+        } else if is_not_primary(error) {
+            // The lease names it and it is not there yet, or not any more.
+            tracing::info!(%url, "not connected to the primary: {text}");
         } else if lasting {
             tracing::error!(%url, "cannot follow the primary: {text}");
         } else {
@@ -188,6 +195,14 @@ impl Follower {
             .send_replace(FollowState::Connecting { error: Some(text) });
         backoff.wait()
     }
+}
+
+fn is_not_primary(error: &Error) -> bool {
+    let reason = match error {
+        Error::Refused { refusal, .. } | Error::Refusing(refusal) => refusal.reason,
+        _ => return false,
+    };
+    reason == RefusalReason::NotPrimary
 }
 
 /// Whether trying again will hardly change it.

@@ -9,12 +9,13 @@ pub(crate) mod wal_writer;
 
 use std::sync::atomic::Ordering;
 
-use ltx::{Pgno, Pos};
+use ltx::{Pgno, Pos, TxId};
 use sqlite::header::DatabaseHeader;
 
 use crate::capture::LatchKind;
 use crate::core::Core;
 use crate::error::Error;
+use crate::history::History;
 use crate::incoming::Incoming;
 use crate::log::LtxFile;
 use crate::status::Mode;
@@ -32,17 +33,21 @@ pub(crate) struct Verified {
 
 impl Core {
     /// Verifies, stores and applies a received LTX file.
-    pub(crate) fn apply(&mut self, mut incoming: Incoming) -> Result<Pos, Error> {
+    pub(crate) fn apply(&mut self, incoming: Incoming) -> Result<Pos, Error> {
         if !self.env().is_replica() {
             return Err(Error::Io {
                 what: format!("database {}: apply", self.name()),
                 source: std::io::Error::other("this node is not a replica"),
             });
         }
+        self.apply_received(incoming)
+    }
+
+    pub(crate) fn apply_received(&mut self, mut incoming: Incoming) -> Result<Pos, Error> {
         self.finish_apply()?;
         let verified = self.verify(&mut incoming)?;
         if verified.header.is_snapshot() {
-            let kept = self.keep_own_history(incoming.replaces_history);
+            let kept = self.keep_own_history(&incoming);
             self.latch(LatchKind::Apply, &kept);
             kept?;
         }
@@ -51,15 +56,17 @@ impl Core {
 
     /// A snapshot takes the place of the log. What is only known here goes aside: everything, if this is another
     /// history; else (the primary's log does not reach back to our position) what this node committed itself.
-    fn keep_own_history(&self, other: bool) -> Result<(), Error> {
+    fn keep_own_history(&self, incoming: &Incoming) -> Result<(), Error> {
         let own = self.env().node_id;
+        let other = incoming.replaces_history;
+        let common = incoming.common.map_or(0, TxId::get);
         let files: Vec<LtxFile> = self
             .shared
             .log
             .read()
             .files()
             .into_iter()
-            .filter(|file| other || file.node_id == own)
+            .filter(|file| file.max_txid.get() > common && (other || file.node_id == own))
             .collect();
         crate::aside::put_files_aside(self.env(), self.name(), &files)
     }
@@ -141,7 +148,12 @@ impl Core {
         incoming: Incoming,
         verified: Verified,
     ) -> Result<Pos, Error> {
-        let stored = self.store_file(incoming.spool, &verified.header, &verified.trailer);
+        let stored = if self.env().is_primary() {
+            self.store_own_file(incoming.spool, &verified.header, &verified.trailer)
+        } else {
+            self.store_file(incoming.spool, &verified.header, &verified.trailer)
+                .and_then(|()| self.take_over_history(incoming.history))
+        };
         self.latch(LatchKind::Apply, &stored);
         stored?;
         let Some(file) = self.shared.log.read().last().cloned() else {
@@ -150,6 +162,18 @@ impl Core {
         self.unfinished = Some((file, verified));
         self.finish_apply()?;
         Ok(self.pos())
+    }
+
+    /// What the primary knows of the terms that wrote to the database.
+    fn take_over_history(&self, history: Option<History>) -> Result<(), Error> {
+        match history.filter(|history| *self.shared.history.read() != *history) {
+            Some(history) => {
+                history.save(&self.dir().history())?;
+                *self.shared.history.write() = history;
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     /// The database has the transaction now.

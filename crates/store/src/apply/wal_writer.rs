@@ -70,7 +70,7 @@ impl WalWriter {
         dir: &DatabaseDir,
         database: File,
     ) -> Result<WalWriter, Error> {
-        let mut shm = SharedIndex::join(env, db, dir)?;
+        let shm = SharedIndex::join(env, db, dir)?;
         if !shm.lock_write(WRITE_LOCK_WAIT)? {
             let waited_ms = WRITE_LOCK_WAIT.as_millis() as u64;
             return Err(Error::Busy {
@@ -79,6 +79,18 @@ impl WalWriter {
                 waited_ms,
             });
         }
+        WalWriter::with_index(env, db, dir, database, shm)
+    }
+
+    /// Joins with the index, too, whose WAL_WRITE_LOCK is held.
+    pub(crate) fn with_index(
+        env: &Env,
+        db: &DbName,
+        dir: &DatabaseDir,
+        database: File,
+        mut shm: SharedIndex,
+    ) -> Result<WalWriter, Error> {
+        shm.hold_dms()?;
         shm.header_or_recover()?;
         let wal = env.open_live(db, dir, FileKind::Wal, OpenHow::Create)?;
         Ok(WalWriter {
@@ -211,6 +223,14 @@ impl WalWriter {
         page_size: PageSize,
         header: &mut WalIndexHeader,
     ) -> Result<FrameChain, Error> {
+        Ok(FrameChain::new(&self.write_log_header(page_size, header)?))
+    }
+
+    fn write_log_header(
+        &mut self,
+        page_size: PageSize,
+        header: &mut WalIndexHeader,
+    ) -> Result<WalHeader, Error> {
         if header.salts == (Salts { salt1: 0, salt2: 0 }) {
             header.salts = Salts {
                 salt1: rand::random(),
@@ -223,7 +243,23 @@ impl WalWriter {
         self.wal
             .write_all_at(&log.encode(), 0)
             .during("write", &self.dir.file(FileKind::Wal))?;
-        Ok(FrameChain::new(&log))
+        Ok(log)
+    }
+
+    /// The log is empty: writes the header of the generation that the index speaks of.
+    pub(crate) fn write_header(&mut self, page_size: PageSize) -> Result<WalHeader, Error> {
+        let mut header = self
+            .shm
+            .index
+            .header()
+            .or_else(|_| self.shm.header_or_recover())?;
+        let before = header;
+        let log = self.write_log_header(page_size, &mut header)?;
+        if header != before {
+            header.change = header.change.wrapping_add(1);
+            self.shm.index.publish(&header);
+        }
+        Ok(log)
     }
 
     /// Turns SHARED into EXCLUSIVE, if no application has the database open. For leaving WAL mode.

@@ -22,7 +22,9 @@ impl Database {
         loop {
             let wal = shared.is_written_with_log();
             let locked = Locked::take(&shared.env, &shared.name, &shared.dir, wal)?;
-            if wal || !shared.env.is_primary() || !self.has_hot_journal(&locked)? {
+            let may_be_hot =
+                shared.env.is_primary() || shared.journal_active.load(Ordering::Acquire);
+            if wal || !may_be_hot || !self.has_hot_journal(&locked)? {
                 return Ok(locked);
             }
             drop(locked);
@@ -40,10 +42,23 @@ impl Database {
         Ok(!writer && playback::open_valid(&self.shared.dir)?.is_some())
     }
 
+    /// On a node that ceased to be the primary within a transaction of an application: nothing can be applied before that
+    /// is rolled back, by the application itself or, if it died, here.
+    pub(crate) fn end_abandoned_transaction(&self) -> Result<(), Error> {
+        let shared = &self.shared;
+        let open = shared.journal_active.load(Ordering::Acquire);
+        if !open || shared.env.is_primary() || shared.is_written_with_log() {
+            return Ok(());
+        }
+        let exclusive = lock_exclusive(shared)?;
+        self.roll_back_hot(&exclusive)
+    }
+
     /// Plays the journal back, if there is a valid one; EXCLUSIVE is held on `database`, so that it is nobody's.
     pub(crate) fn roll_back_hot(&self, database: &File) -> Result<(), Error> {
         let shared = &self.shared;
         let Some(mut journal) = playback::open_valid(&shared.dir)? else {
+            shared.journal_active.store(false, Ordering::Release);
             return Ok(());
         };
         if !playback::is_committed(&journal, &shared.dir) {

@@ -105,7 +105,8 @@ impl Core {
 
     /// Captures are the primary's, and only from a known state.
     pub(crate) fn may_capture(&self) -> bool {
-        self.settled && self.env().is_primary() && !self.shared.is_closed()
+        let author = self.env().is_primary() || self.last_words;
+        self.settled && author && !self.shared.is_closed()
     }
 
     /// A wake-up: capture, then look again if a writer seems to be about to publish, and set the pace.

@@ -119,14 +119,20 @@ impl Core {
             .take()
             .filter(|staged| staged.generation == generation)
         {
-            if staged.change.is_commit && !self.env().is_primary() {
+            if self.env().is_primary() || self.last_words {
+                return self.publish_change(staged.change).map(Ok);
+            }
+            if staged.change.is_commit {
                 return Ok(Err(Refusal::Veto));
             }
-            return self.publish_change(staged.change).map(Ok);
         }
         let found = self.examine(&journal)?;
-        if found.is_commit && !self.env().is_primary() {
-            return Ok(Err(Refusal::Veto));
+        if !self.env().is_primary() && !self.last_words {
+            if found.is_commit {
+                return Ok(Err(Refusal::Veto));
+            }
+            self.give_up_pages(&found.changed);
+            return Ok(Ok(()));
         }
         let is_commit = found.is_commit;
         match self
@@ -141,6 +147,18 @@ impl Core {
                 Ok(Ok(()))
             }
             captured => captured.map(Ok),
+        }
+    }
+
+    /// Free pages that a transaction used again are in no journal, and differ after it was rolled back. This node is not the
+    /// primary any more: it needs what the primary has in them.
+    fn give_up_pages(&mut self, changed: &ChangedPages) {
+        self.shared.dirty.lock().clear();
+        for &(pgno, checksum) in changed {
+            self.table.set(pgno, checksum);
+        }
+        if !changed.is_empty() {
+            self.shared.wants_content.store(true, Ordering::Release);
         }
     }
 

@@ -159,6 +159,25 @@ impl Core {
         }
     }
 
+    /// Captures the log up to `end`, where it ends for every connection.
+    pub(crate) fn capture_published(&mut self, end: &FrameChain) -> Result<(), Error> {
+        let path = self.dir().file(FileKind::Wal);
+        let Some(file) = self.wal_file()? else {
+            return Ok(());
+        };
+        if self.wal.chain.is_none()
+            && let Some(header) = read_header(&file, &path)?
+        {
+            self.begin_generation(&header);
+        }
+        match self.wal.chain.clone() {
+            Some(chain) if chain.salts() == end.salts() => {
+                self.take_commits(&file, &chain, Bound::Published(end.frame()))
+            }
+            _ => self.diff("the log was restarted unseen"),
+        }
+    }
+
     /// The backing -wal; kept open from one capture to the next.
     fn wal_file(&mut self) -> Result<Option<Arc<File>>, Error> {
         if self.wal.file.is_none() {
@@ -171,6 +190,11 @@ impl Core {
             }
         }
         Ok(self.wal.file.clone())
+    }
+
+    /// Is woken from here on when something is written to the log.
+    pub(crate) fn watch_log(&mut self) -> Result<(), Error> {
+        self.wal_file().map(|_| ())
     }
 
     /// Before the first commit of a generation another connection may write the header again, with the same salts and

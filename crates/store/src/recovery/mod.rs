@@ -21,6 +21,7 @@ use crate::core::Core;
 use crate::database::Database;
 use crate::env::Env;
 use crate::error::{Error, IoContext};
+use crate::history::History;
 use crate::incarnation::{self, Incarnation};
 use crate::layout::{DatabaseDir, remove_if_exists};
 use crate::log::LtxLog;
@@ -108,7 +109,9 @@ pub(crate) fn open(
         latched: None,
         damaged: Default::default(),
     };
-    let shared = Arc::new(Shared::new(name.clone(), dir, env.clone(), log, state));
+    let history = History::load(&dir.history())?;
+    let shared = Shared::new(name.clone(), dir, env.clone(), log, history, state);
+    let shared = Arc::new(shared);
     Ok(Database::new(shared.clone(), move |me| {
         let Content {
             table,

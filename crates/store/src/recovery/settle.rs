@@ -125,7 +125,11 @@ impl Core {
     /// Nothing is mounted yet: takes into the log a transaction that a replica has and this node lost. The content is
     /// settled when all of them are there: it may be that of any of them.
     pub(crate) fn take_tail(&mut self, mut incoming: Incoming) -> Result<Pos, Error> {
-        if self.env().is_mounted() || !self.env().is_primary() {
+        let begins = self.env().role().is_primary();
+        if begins && !self.env().is_primary() && self.settled {
+            return self.apply_received(incoming);
+        }
+        if self.env().is_mounted() || !begins {
             return Err(Error::Io {
                 what: format!("database {}: take in what a replica has", self.name()),
                 source: std::io::Error::other("applications may be writing already"),

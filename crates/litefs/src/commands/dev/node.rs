@@ -196,7 +196,7 @@ mod tests {
             let (config, _) = Config::load(Some(&node.config_path()), false).unwrap();
             assert_eq!(config.fuse.dir, node.mount());
             assert_eq!(config.data.dir, home.join(name).join("data"));
-            assert_eq!(config.lease.lease.is_primary(), is_primary);
+            assert_eq!(config.lease.candidate, is_primary);
             assert_eq!(config.http.addr.to_string(), "127.0.0.1:7");
         }
         fs::remove_dir_all(&home).unwrap();

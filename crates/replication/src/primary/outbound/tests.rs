@@ -25,6 +25,7 @@ fn life(number: u64) -> Incarnation {
 
 fn known(db: &str, txid: u64, busy: bool) -> PeerDatabase {
     PeerDatabase {
+        history: Default::default(),
         name: name(db),
         incarnation: life(1),
         pos: pos(txid),

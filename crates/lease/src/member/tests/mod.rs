@@ -1,0 +1,1 @@
+//! The rules and the steps, one by one.
