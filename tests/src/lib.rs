@@ -17,6 +17,7 @@ mod application;
 mod binary;
 mod checksum;
 mod cluster;
+mod consul;
 mod export;
 mod leftovers;
 mod listener;
@@ -38,6 +39,7 @@ mod watchdog;
 pub mod client;
 pub mod faultfs;
 pub mod ledger;
+pub mod network;
 
 pub use agreement::{assert_agreement, await_same_position};
 pub use api::{Api, Database, Info, Refusal};
@@ -45,6 +47,7 @@ pub use application::{Answer, Service, Web, run_to_end};
 pub use binary::{client_binary, litefs_binary, profile_directory};
 pub use checksum::database_checksum;
 pub use cluster::Cluster;
+pub use consul::{Consul, KeyValue};
 pub use export::{digest, integrity};
 pub use leftovers::sweep;
 pub use listener::{Listener, free_port};
@@ -54,7 +57,10 @@ pub use node::Node;
 pub use plain::PlainDirectory;
 pub use pos::Pos;
 pub use process::{Ended, processes_tagged, wait_for};
-pub use requirement::{fuse_available, program_answers, program_available, python_packages};
+pub use requirement::{
+    consul_binary, fuse_available, network_available, program_answers, program_available,
+    python_packages,
+};
 pub use settings::Settings;
 pub use stage::Stage;
 pub use tmpfs::Tmpfs;

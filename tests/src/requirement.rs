@@ -1,5 +1,6 @@
 //! What a test needs of the machine. In CI a missing requirement is a failure; elsewhere the test says so and returns.
 
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -24,6 +25,14 @@ pub fn fuse_available() -> bool {
             .map(|error| format!("{}: {error}", device.display()))
     };
     met(reason)
+}
+
+/// Whether a [`crate::network::Network`] can be had here: root, network namespaces, `/dev/net/tun` and `ip`.
+///
+/// # Panics
+/// In CI (environment variable `CI`), if it cannot.
+pub fn network_available() -> bool {
+    program_answers("ip", "-V") && met(crate::network::obstacle())
 }
 
 /// Whether `program` can be run here.
@@ -66,18 +75,45 @@ pub fn python_packages() -> Option<&'static Path> {
 }
 
 fn make_venv(directory: &Path) -> Result<PathBuf, String> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/venv");
-    let output = Command::new(script)
-        .arg(directory)
+    run_script("venv", &[directory.as_os_str()])?;
+    Ok(directory.join("bin"))
+}
+
+/// The `consul` program: that on PATH, else the one that `tests/consul` has built (`tests/run` calls it).
+///
+/// # Panics
+/// In CI (environment variable `CI`), if there is none.
+pub fn consul_binary() -> Option<&'static Path> {
+    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| {
+        let profile = profile_directory();
+        let target = profile
+            .parent()
+            .expect("a profile is in a target directory");
+        let directory = target.join("consul");
+        run_script("consul", &["--find".as_ref(), directory.as_os_str()]).map(PathBuf::from)
+    });
+    met(found.as_ref().err().cloned()).then(|| found.as_deref().expect("the requirement is met"))
+}
+
+/// Runs a script of this package: what it prints, or the last line of its complaint.
+fn run_script(name: &str, arguments: &[&OsStr]) -> Result<String, String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let output = Command::new(&script)
+        .args(arguments)
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| format!("{script}: {error}"))?;
+        .map_err(|error| format!("{}: {error}", script.display()))?;
     if output.status.success() {
-        return Ok(directory.join("bin"));
+        let text = String::from_utf8_lossy(&output.stdout);
+        return Ok(text.trim_end().to_owned());
     }
     let complaint = String::from_utf8_lossy(&output.stderr);
     let last = complaint.trim_end().lines().next_back();
-    Err(format!("tests/venv: {}", last.unwrap_or("no reason given")))
+    Err(format!(
+        "tests/{name}: {}",
+        last.unwrap_or("no reason given")
+    ))
 }
 
 /// Deals with a requirement that is not met for `reason`.

@@ -1,4 +1,17 @@
 //! `aside/`: where files go that are no longer part of a database, instead of being deleted.
+//!
+//! What is public here only reads: [`list`] and [`Entry`] say what was put aside, [`contents`] what is in it, [`export`]
+//! makes a database of it again. They work on the directory alone, beside a running node as well: nothing in `aside/` is
+//! ever changed, it only goes as a whole.
+
+mod contents;
+mod entry;
+mod export;
+mod rebuild;
+
+pub use contents::{LtxContents, LtxDetails, contents};
+pub use entry::{Entry, EntryFile, list};
+pub use export::{Base, Exported, export};
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -12,7 +12,7 @@
 //! It must not know of FUSE, of the network, of any runtime, nor of who decides about the role.
 
 mod apply;
-mod aside;
+pub mod aside;
 mod capture;
 mod core;
 mod database;

@@ -4,6 +4,7 @@
 //! package. No command at all, `help`, or a command's `-h` shows how to use it and ends with status 2.
 
 mod args;
+mod aside;
 mod flags;
 
 use std::ffi::OsString;
@@ -14,6 +15,7 @@ pub(crate) use args::{
     DevArgs, HandoffArgs, LOAD_READER, LOAD_WRITER, LoadArgs, MountArgs, PromoteArgs, Transfer,
 };
 use args::{ExportArgs, ImportArgs};
+pub(crate) use aside::{Aside, Place};
 
 /// What the user asks for.
 #[derive(Debug)]
@@ -23,6 +25,7 @@ pub(crate) enum Invocation {
     Export(Transfer),
     Promote(PromoteArgs),
     Handoff(HandoffArgs),
+    Aside(Aside),
     Dev(DevArgs),
     LoadWriter(LoadArgs),
     LoadReader(LoadArgs),
@@ -69,6 +72,7 @@ Commands:
     export     get a copy of a database from a running node
     promote    make a node the primary
     handoff    have the primary hand over to another node
+    aside      see and get back what a node has put aside instead of deleting it
     dev        try it out: a primary and a replica on this machine
     version    print the version
 
@@ -101,6 +105,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
             .map(Invocation::Export),
         "promote" => flags::parse(args, 1).map(Invocation::Promote),
         "handoff" => flags::parse(args, 1).map(Invocation::Handoff),
+        "aside" => aside::parse(args).map(Invocation::Aside),
         "dev" => flags::parse(args, 2).map(Invocation::Dev),
         LOAD_WRITER => flags::parse(args, 2).map(Invocation::LoadWriter),
         LOAD_READER => flags::parse(args, 2).map(Invocation::LoadReader),

@@ -1,5 +1,6 @@
 //! What each command does.
 
+pub(crate) mod aside;
 pub(crate) mod dev;
 pub(crate) mod export;
 pub(crate) mod import;

@@ -15,7 +15,7 @@ use crate::shared_index::open_existing;
 
 /// What there was to play back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Played {
+pub(crate) enum Played {
     /// No hot journal.
     Nothing,
     /// An unfinished transaction was undone.
@@ -43,7 +43,7 @@ pub(crate) fn fault(dir: &DatabaseDir, source: sqlite::Error) -> Error {
 }
 
 /// Plays the journal back if it is hot, and removes it.
-pub(super) fn play_back(dir: &DatabaseDir, name: &DbName) -> Result<Played, Error> {
+pub(crate) fn play_back(dir: &DatabaseDir, name: &DbName) -> Result<Played, Error> {
     let path = dir.file(FileKind::Journal);
     if !path.exists() {
         return Ok(Played::Nothing);

@@ -9,7 +9,7 @@
 pub(crate) mod journal;
 mod replay;
 mod settle;
-mod wal;
+pub(crate) mod wal;
 
 use std::fs::{self, File};
 use std::sync::Arc;

@@ -15,7 +15,7 @@ use crate::shared_index::{open_existing, read_exact, read_full, read_header};
 use crate::transaction::ChangedPages;
 
 /// Returns the pages that were copied, with their checksums.
-pub(super) fn copy_into_database(dir: &DatabaseDir, name: &DbName) -> Result<ChangedPages, Error> {
+pub(crate) fn copy_into_database(dir: &DatabaseDir, name: &DbName) -> Result<ChangedPages, Error> {
     let path = dir.file(FileKind::Wal);
     let Some(file) = open_existing(&path)? else {
         return Ok(Vec::new());
