@@ -148,7 +148,7 @@ fn another_history_comes_back_by_itself() {
     let incarnation = replica.db().incarnation();
     let mut incoming = replica.store().incoming(&name(), incarnation);
     incoming.write(&other.snapshot().unwrap()).unwrap();
-    incoming.set_replaces_history();
+    incoming.set_replaces_history(None);
     replica
         .store()
         .take_in(&name(), incarnation, incoming)
