@@ -12,6 +12,9 @@ use crate::until::until_some;
 /// The environment variable that marks everything a stage starts, children of children included.
 pub(crate) const TAG: &str = "LITEFS_TEST_STAGE";
 
+/// How long a process that waits in the kernel may hold up one who looks at it.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// How a process ended: its status and what it wrote.
 #[derive(Debug)]
 pub struct Ended {
@@ -29,15 +32,30 @@ pub fn processes_tagged(value: &str) -> Vec<Pid> {
     entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
         .filter(|pid| {
-            // A process that ends meanwhile is no longer of interest.
-            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|variable| {
+            environment(*pid).split(|byte| *byte == 0).any(|variable| {
                 let rest = variable.strip_prefix(wanted.as_bytes());
                 rest.is_some_and(|rest| rest.first().is_none_or(|byte| *byte == b'-'))
             })
         })
         .map(Pid::from_raw)
         .collect()
+}
+
+/// The environment of a process; empty if it has ended meanwhile. One that waits in the kernel, for a mount that does not
+/// answer, may hold up whoever looks at its memory: it is not waited for.
+fn environment(pid: i32) -> Vec<u8> {
+    let read = move || fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let waits = stat
+        .rsplit(") ")
+        .next()
+        .is_some_and(|rest| rest.starts_with('D'));
+    if !waits {
+        return read();
+    }
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(read()));
+    receiver.recv_timeout(LOOK).unwrap_or_default()
 }
 
 /// Kills what carries the tag `value`.

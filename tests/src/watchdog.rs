@@ -30,10 +30,11 @@ impl Watchdog {
                 eprintln!(
                     "the test has run for {limit:?}: its mounts are aborted and its processes killed"
                 );
-                print_waits(&tag);
+                // First of all: a process that waits for a mount may be in the way of everybody who looks at it.
                 mounts_below(&directory)
                     .iter()
                     .for_each(|point| abort(point));
+                print_waits(&tag);
                 kill_tagged(&tag);
             }
         });

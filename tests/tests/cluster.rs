@@ -7,7 +7,7 @@ use harness::history::{
     History, Observer, Outcome, Pace, Recorder, TABLE, Terms, Violation, asides, assert_right,
     check, finals,
 };
-use harness::{Fleet, sqlite3, until};
+use harness::{ConsulLease, Fleet, sqlite3, until};
 
 const LIMIT: Duration = Duration::from_secs(150);
 const SOON: Duration = Duration::from_secs(30);
@@ -156,5 +156,51 @@ fn what_goes_aside_is_found_and_would_be_missed() {
             .iter()
             .all(|one| matches!(one, Violation::Vanished(_)))
     );
+    fleet.stop_all();
+}
+
+/// Three nodes with a lease in Consul. The primary's machine dies; another node takes over, and the history is right.
+#[test]
+fn another_node_takes_over() {
+    let lease = |url: &str| ConsulLease::new(url, "litefs/primary");
+    let Some(mut fleet) = Fleet::with_consul(LIMIT, 3, 1, lease) else {
+        return;
+    };
+    let old = fleet.await_primary(SOON);
+    let sql = format!("PRAGMA journal_mode = wal; {TABLE}");
+    sqlite3(&fleet.nodes[old].database(DATABASE), &sql).expect("the primary takes it");
+    fleet.await_settled(DATABASE);
+    let terms = Terms::watch(&fleet.nodes);
+    let mut recorders: Vec<_> = (0..3)
+        .map(|node| Some(recorder(&fleet, &Pace::new(node))))
+        .collect();
+    let at_work = |recorders: &[Option<Recorder>], node: usize| {
+        let recorder = recorders[node].as_ref().expect("it was not ended");
+        recorder.await_acknowledged(30, SOON);
+    };
+    at_work(&recorders, old);
+
+    let mut writes = recorders[old]
+        .take()
+        .map(Recorder::kill)
+        .unwrap_or_default();
+    fleet.nodes[old].kill_all();
+    let (new, took) = fleet.await_other_primary(old, SOON);
+    eprintln!("node{new} took over after {took:?}");
+    at_work(&recorders, new);
+    fleet.start_all();
+    at_work(&recorders, new);
+
+    writes.extend(recorders.into_iter().flatten().flat_map(Recorder::finish));
+    let mut history = History {
+        writes,
+        terms: terms.finish(),
+        ..History::default()
+    };
+    fleet.await_settled(DATABASE);
+    history.finals = finals(&fleet.stage, &fleet.nodes, DATABASE);
+    history.asides = asides(&fleet.stage, &fleet.nodes, DATABASE);
+    assert_right(&history);
+    assert!(history.terms.len() >= 2, "{:?}", history.terms);
     fleet.stop_all();
 }

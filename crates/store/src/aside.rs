@@ -24,7 +24,7 @@ use crate::name::DbName;
 use crate::transaction::{Transaction, unix_ms};
 
 /// What the directories are called that hold transactions which no other node has.
-const UNREPLICATED: &str = "unreplicated";
+pub(crate) const UNREPLICATED: &str = "unreplicated";
 
 /// Moves one file, if it is there.
 pub(crate) fn put_file_aside(env: &Env, db: &DbName, path: &Path) -> Result<(), Error> {

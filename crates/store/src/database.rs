@@ -84,8 +84,16 @@ impl Database {
 
     /// Verifies, stores and applies a received LTX file. Waits for the strand and for readers that are in the way.
     pub fn apply(&self, incoming: Incoming) -> Result<Pos, Error> {
-        self.end_abandoned_transaction()?;
-        self.call(|core| core.apply(incoming))?
+        let applied = match self.end_abandoned_transaction() {
+            Ok(()) => self.call(|core| core.apply(incoming))?,
+            Err(error) => Err(error),
+        };
+        match &applied {
+            Ok(_) => self.note_replicated(),
+            Err(Error::Busy { .. }) => self.end_exclusive_use(),
+            Err(_) => {}
+        }
+        applied
     }
 
     /// After the last [`Database::take_tail`]: the content becomes that of the position, or the other way round.

@@ -133,12 +133,12 @@ impl Core {
         }
         let unseen = self.database().is_some_and(|db| db.can_commit_unseen());
         if self.mode() != Mode::Wal || !unseen {
-            let captured = self.capture_last();
+            self.capture_or_owe();
             if !unseen {
                 // Nobody has it open, and whoever opens it waits.
                 self.be_only_writer()?;
             }
-            return captured.map(|()| true);
+            return Ok(true);
         }
         let deadline = Instant::now() + within;
         self.join_if_open()?;
@@ -162,16 +162,42 @@ impl Core {
             return Ok(false);
         }
         self.joined = Some(crate::core::Joined { shm, mark: None });
-        let captured = self.capture_last();
+        self.capture_or_owe();
         let Some(joined) = self.joined.take() else {
-            return captured.map(|()| true);
+            return Ok(true);
         };
         self.leave();
-        self.forget_generation();
         let writer =
             WalWriter::with_index(self.env(), self.name(), self.dir(), database, joined.shm)?;
         self.set_writer(Some(writer));
-        captured.map(|()| true)
+        Ok(true)
+    }
+
+    /// Captures what was committed until now. If that fails (the disk is full) it is still to be done: nothing of another
+    /// node is applied before.
+    fn capture_or_owe(&mut self) {
+        let captured = self.capture_last();
+        let owes = captured.is_err();
+        self.shared.owes_capture.store(owes, Ordering::Release);
+        if !owes {
+            self.forget_generation();
+        }
+    }
+
+    /// Captures what could not be captured when the node ceased to be the primary.
+    pub(crate) fn pay_capture(&mut self) -> Result<(), Error> {
+        if !self.shared.owes_capture.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match self.writer.as_ref().and_then(WalWriter::end_of_log) {
+            Some(end) => self.capture_to(&end)?,
+            None => self.capture_last()?,
+        }
+        self.shared.owes_capture.store(false, Ordering::Release);
+        self.leave();
+        self.forget_generation();
+        tracing::info!(database = %self.name(), pos = %self.pos(), "captured what was left");
+        Ok(())
     }
 
     /// Captures what was committed while this node still could.
@@ -203,15 +229,10 @@ impl Core {
         self.env().forget_name(&self.name().file(FileKind::Shm));
         self.shared.shm_named.store(false, Ordering::Release);
         let writer = WalWriter::join(self.env(), self.name(), self.dir())?;
-        let end = writer.end_of_log();
-        // What the log has is committed, as every connection to come will see it.
-        if let Some(end) = end {
-            self.capture_to(&end)?;
-        }
-        self.leave();
-        self.forget_generation();
         self.set_writer(Some(writer));
-        Ok(())
+        // What the log has is committed, as every connection to come will see it.
+        self.shared.owes_capture.store(true, Ordering::Release);
+        self.pay_capture()
     }
 
     /// Captures up to a place in the log, which is its end.

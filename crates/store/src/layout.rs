@@ -134,6 +134,11 @@ impl DatabaseDir {
         self.0.join("table")
     }
 
+    /// An empty file: another node has, or had, the database.
+    pub(crate) fn replicated(&self) -> PathBuf {
+        self.0.join("replicated")
+    }
+
     /// The terms that wrote to it.
     pub(crate) fn history(&self) -> PathBuf {
         self.0.join("history")

@@ -48,6 +48,7 @@ mod shown_counter;
 mod snapshot;
 mod spool;
 mod status;
+mod stock;
 mod store;
 mod strand;
 mod table;

@@ -1,6 +1,7 @@
 //! What a database does when the node's role changes, when the mount goes, and at a clean stop.
 
 use std::fs::File;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use crate::apply::wal_writer::WalWriter;
@@ -71,8 +72,14 @@ impl Core {
             self.finish_apply()?;
         }
         self.publish_shown_counter()?;
+        let owes = self.shared.owes_capture.swap(false, Ordering::AcqRel);
         if self.writer.is_none() {
             return Ok(());
+        }
+        if owes {
+            // The capture goes on where it stopped.
+            self.set_writer(None);
+            return self.watch_log().and_then(|()| self.join_if_open());
         }
         if self.mode() != Mode::Wal {
             self.leave_wal_if_unused();

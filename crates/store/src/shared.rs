@@ -41,6 +41,12 @@ pub(crate) struct Shared {
     pub(crate) unreadable: AtomicBool,
     /// On a replica: some page is damaged, and the primary is to be asked for the content.
     pub(crate) wants_content: AtomicBool,
+    /// The node ceased to be the primary, and what was committed before is not all captured.
+    pub(crate) owes_capture: AtomicBool,
+    /// Another node has, or had, this database.
+    pub(crate) replicated: AtomicBool,
+    /// Since when an application has had the database for itself while something is to be applied.
+    pub(crate) blocked: Mutex<Option<Instant>>,
     /// On a replica: WAL_WRITE_LOCK is held.
     pub(crate) writer_joined: AtomicBool,
     /// Since the last OPEN of the -shm there was no UNLINK of it: it can be opened by its name. An UNLINK holds the
@@ -103,6 +109,7 @@ impl Shared {
         history: History,
         state: State,
     ) -> Shared {
+        let dir_knows_replica = dir.replicated().exists();
         Shared {
             name,
             dir,
@@ -116,6 +123,9 @@ impl Shared {
             log_gone: AtomicBool::new(false),
             unreadable: AtomicBool::new(false),
             wants_content: AtomicBool::new(false),
+            owes_capture: AtomicBool::new(false),
+            replicated: AtomicBool::new(dir_knows_replica),
+            blocked: Mutex::default(),
             writer_joined: AtomicBool::new(false),
             shm_named: AtomicBool::new(false),
             checkpointing: AtomicBool::new(false),

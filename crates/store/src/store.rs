@@ -293,12 +293,22 @@ impl Store {
         let before = self.env.replace_role(role.clone());
         if before != role {
             if before.word() != role.word() {
-                note_role(&self.env.data, &role)?;
+                self.note_role(&role)?;
                 self.take_up_role();
             }
             self.env.notify(&Event::RoleChanged(role));
         }
         Ok(())
+    }
+
+    /// Not that this node is no primary any more while something is left to be captured of what it was: the next start has
+    /// to look for that.
+    fn note_role(&self, role: &Role) -> Result<(), Error> {
+        let owes = |db: &Arc<Database>| db.shared.owes_capture.load(Ordering::Acquire);
+        if !role.is_primary() && self.all_databases().iter().any(owes) {
+            return Ok(());
+        }
+        note_role(&self.env.data, role)
     }
 
     pub(crate) fn take_up_role(&self) {
@@ -324,7 +334,7 @@ impl Store {
             if db.incarnation() == incarnation {
                 return Ok(db);
             }
-            self.remove_database(&db, "replaced")?;
+            self.remove_database(&db, db.reason_aside("replaced"))?;
         }
         let db = recovery::open(&self.env, name, Some(incarnation))?;
         self.databases.write().insert(name.clone(), db.clone());
@@ -392,7 +402,7 @@ impl Store {
     pub fn drop_database(&self, name: &DbName) -> Result<(), Error> {
         let _changing = self.changing.lock();
         match self.database(name) {
-            Some(db) => self.remove_database(&db, "dropped"),
+            Some(db) => self.remove_database(&db, db.reason_aside("dropped")),
             None => Ok(()),
         }
     }

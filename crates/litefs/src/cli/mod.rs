@@ -23,9 +23,9 @@ pub(crate) enum Invocation {
     Mount(MountArgs),
     Import(Transfer),
     Export(Transfer),
-    Aside(Aside),
     Promote(PromoteArgs),
     Handoff(HandoffArgs),
+    Aside(Aside),
     Dev(DevArgs),
     LoadWriter(LoadArgs),
     LoadReader(LoadArgs),
@@ -70,9 +70,9 @@ Commands:
     mount      run a node: mount its directory, replicate the databases in it
     import     put a SQLite database into a running cluster
     export     get a copy of a database from a running node
-    aside      see and get back what a node has put aside instead of deleting it
     promote    make a node the primary
     handoff    have the primary hand over to another node
+    aside      see and get back what a node has put aside instead of deleting it
     dev        try it out: a primary and a replica on this machine
     version    print the version
 
@@ -103,9 +103,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         "export" => flags::parse(args, 1)
             .and_then(ExportArgs::checked)
             .map(Invocation::Export),
-        "aside" => aside::parse(args).map(Invocation::Aside),
         "promote" => flags::parse(args, 1).map(Invocation::Promote),
         "handoff" => flags::parse(args, 1).map(Invocation::Handoff),
+        "aside" => aside::parse(args).map(Invocation::Aside),
         "dev" => flags::parse(args, 2).map(Invocation::Dev),
         LOAD_WRITER => flags::parse(args, 2).map(Invocation::LoadWriter),
         LOAD_READER => flags::parse(args, 2).map(Invocation::LoadReader),

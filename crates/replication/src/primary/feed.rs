@@ -123,6 +123,15 @@ impl Feed {
         self.theirs.insert(name.clone(), history);
     }
 
+    /// The replica has applied a database up to there.
+    pub(super) fn note_position(&self, name: &DbName, pos: Pos) {
+        if self.link.note_position(name, pos)
+            && let Some(database) = self.store.database(name)
+        {
+            database.note_replicated();
+        }
+    }
+
     /// Our history, if the replica may not know it as it is now.
     fn history_to_tell(&mut self, database: &Database) -> Vec<proto::Chapter> {
         let history = database.history();
@@ -262,7 +271,7 @@ impl Feed {
         let pos = self.outbound.place(name, incarnation);
         let next = database.next_after(pos);
         if !matches!(next, NextLtx::Snapshot(_)) && self.outbound.is_fresh(name) {
-            self.link.note_position(name, pos);
+            self.note_position(name, pos);
         }
         match next {
             NextLtx::UpToDate => self.outbound.up_to_date(name),

@@ -146,18 +146,21 @@ impl Link {
         self.heard.lock().elapsed()
     }
 
-    /// It has applied a database up to there; [`Pos::EMPTY`] if it no longer has it.
-    pub(crate) fn note_position(&self, name: &DbName, pos: Pos) {
+    /// It has applied a database up to there; [`Pos::EMPTY`] if it no longer has it. `true` if it had none before.
+    pub(crate) fn note_position(&self, name: &DbName, pos: Pos) -> bool {
         let mut acknowledged = self.acknowledged.lock();
+        let mut first = false;
         if pos == Pos::EMPTY {
             acknowledged.remove(name);
         } else if let Some(known) = acknowledged.get_mut(name) {
             *known = pos;
         } else {
             acknowledged.insert(name.clone(), pos);
+            first = true;
         }
         drop(acknowledged);
         self.changed.notify_waiters();
+        first
     }
 
     /// Ends when another connection has taken the place of this one.

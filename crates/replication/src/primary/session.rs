@@ -210,7 +210,7 @@ impl Session<'_> {
         self.feed.link.note_heard();
         match self.feed.receive(received)? {
             Heard::Nothing => {}
-            Heard::Applied(name, pos) => self.feed.link.note_position(&name, pos),
+            Heard::Applied(name, pos) => self.feed.note_position(&name, pos),
             Heard::Failed {
                 name,
                 given_up,

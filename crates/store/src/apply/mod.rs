@@ -44,6 +44,9 @@ impl Core {
     }
 
     pub(crate) fn apply_received(&mut self, mut incoming: Incoming) -> Result<Pos, Error> {
+        let taken_stock = self.pay_capture().and_then(|()| self.take_stock());
+        self.latch(LatchKind::Apply, &taken_stock);
+        taken_stock?;
         self.finish_apply()?;
         let verified = self.verify(&mut incoming)?;
         if verified.header.is_snapshot() {

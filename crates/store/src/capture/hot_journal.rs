@@ -50,6 +50,7 @@ impl Database {
         if !open || shared.env.is_primary() || shared.is_written_with_log() {
             return Ok(());
         }
+        let _own = shared.env.own.enter();
         let exclusive = lock_exclusive(shared)?;
         self.roll_back_hot(&exclusive)
     }

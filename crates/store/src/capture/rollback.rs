@@ -35,22 +35,22 @@ pub(crate) const STAGE_FROM: u64 = 256 * 1024;
 const LOCKED_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a transaction did to the database file.
-pub(super) struct Change {
-    pub(super) transaction: Option<Transaction>,
+pub(crate) struct Change {
+    pub(crate) transaction: Option<Transaction>,
     /// It is SQLite's commit, which may be vetoed. If not, only free pages that SQLite did not journal have another
     /// content (a rollback after the cache spilled): nothing that can be said no to.
     is_commit: bool,
-    mode: Mode,
-    page_size: Option<PageSize>,
+    pub(crate) mode: Mode,
+    pub(crate) page_size: Option<PageSize>,
 }
 
 /// What of the database file is not as the table says.
-pub(super) struct Found {
+pub(crate) struct Found {
     file: File,
     /// `None` if it is not a database.
     page_size: Option<PageSize>,
-    page_count: u32,
-    changed: ChangedPages,
+    pub(crate) page_count: u32,
+    pub(crate) changed: ChangedPages,
     is_commit: bool,
     resized: bool,
     mode: Mode,
@@ -58,7 +58,7 @@ pub(super) struct Found {
 
 /// The journal at a commit point.
 #[derive(Default)]
-pub(super) struct JournalPages {
+pub(crate) struct JournalPages {
     pages: BTreeSet<Pgno>,
     page_size: Option<PageSize>,
     valid: bool,
@@ -238,7 +238,7 @@ impl Core {
     }
 
     /// Finds out what changed since the table was up to date.
-    pub(super) fn examine(&self, journal: &JournalPages) -> Result<Found, Error> {
+    pub(crate) fn examine(&self, journal: &JournalPages) -> Result<Found, Error> {
         let path = self.dir().file(FileKind::Database);
         let file = File::open(&path).during("open", &path)?;
         let Some(header) = self.header_of(&file, &path)? else {
@@ -287,7 +287,7 @@ impl Core {
     }
 
     /// Encodes what was found, if there is anything.
-    pub(super) fn encode_found(&self, found: Found) -> Result<Change, Error> {
+    pub(crate) fn encode_found(&self, found: Found) -> Result<Change, Error> {
         let Found {
             file,
             page_size,
