@@ -11,6 +11,9 @@ pub enum Error {
         /// The part that is wrong.
         reason: &'static str,
     },
+    /// A setting of a lease store that cannot be used; the text names it.
+    #[error("{0}")]
+    Config(String),
     /// A replica with a static lease that was not told where its primary is.
     #[error("a static lease on a replica needs the advertise-url of the primary")]
     NoPrimary,

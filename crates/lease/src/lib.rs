@@ -16,6 +16,7 @@
 
 mod advertise;
 mod clock;
+mod consul;
 mod error;
 mod leaser;
 mod member;
@@ -29,6 +30,7 @@ pub mod testing;
 
 pub use advertise::AdvertiseUrl;
 pub use clock::{BootClock, Clock};
+pub use consul::{ConsulConfig, ConsulEnvironment, ConsulLease};
 pub use error::Error;
 pub use leaser::{Answer, Holder, Leaser, Outcome, Seen, SessionId, Survey, Traits, Version};
 pub use member::{Member, MemberConfig, MemberHandle, MemberStatus, Phase};
