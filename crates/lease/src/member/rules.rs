@@ -134,7 +134,7 @@ pub(super) enum Refusal {
     )]
     OtherCluster { own: String, theirs: String },
     #[error(
-        "not taking over: this node is empty, and the cluster has data: waiting for a node that has it; `litefs promote --force` makes an empty node eligible, and the data of the others is lost"
+        "not taking over: this node is empty, and the cluster has data, or had a primary that may have some: waiting for a node that has it; `litefs promote --force` makes an empty node eligible, and the data of the others is lost"
     )]
     Empty,
     #[error("not taking over: this node lacks database {}, which the cluster has: waiting for a node that has it; `litefs promote --force` makes this node eligible without it", .0.join(", "))]

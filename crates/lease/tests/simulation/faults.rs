@@ -57,8 +57,10 @@ fn check(cluster: &Cluster) -> Result<(), String> {
 async fn recover(cluster: &mut Cluster, excuses: &Excuses) {
     let bound = cluster.ttl * 2 + cluster.demote_delay + SLACK;
     let mut settled = settle(cluster, bound).await;
-    if settled.is_err() && excuses.forced && cluster.primaries().is_empty() {
-        // What was published is nowhere any more, after an operator did without it: it needs an operator again.
+    let needs_operator = excuses.forced || cluster.world.lock().nobody_ever_led();
+    if settled.is_err() && needs_operator && cluster.primaries().is_empty() {
+        // What was published is nowhere any more, after an operator did without it: it needs an operator again. Or the
+        // first primary of all died between taking the lease and leading: whether it had data nobody knows.
         settled = rescue(cluster).await;
     }
     match settled {
@@ -66,10 +68,19 @@ async fn recover(cluster: &mut Cluster, excuses: &Excuses) {
             .world
             .lock()
             .say(format!("{primary} is the primary of all")),
-        Err(why) => cluster
-            .world
-            .lock()
-            .violated(format!("no recovery within {bound:?}: {why}")),
+        Err(why) => {
+            for index in 0..cluster.world.count() {
+                let status = cluster.status(index);
+                let mut world = cluster.world.lock();
+                let disk = world.peers[index].disk.positions();
+                let epoch = world.peers[index].disk.epoch;
+                world.say(format!("{index} has {disk:?} of epoch {epoch}: {status:?}"));
+            }
+            let store = cluster.store.survey();
+            let mut world = cluster.world.lock();
+            world.say(format!("{store:?}"));
+            world.violated(format!("no recovery within {bound:?}: {why}"));
+        }
     }
 }
 

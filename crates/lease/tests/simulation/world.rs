@@ -192,6 +192,11 @@ impl Inner {
         Some(format!("{first}\n{}", self.trace[from..].join("\n")))
     }
 
+    /// Whether the cluster has no data and no node of it has ever been a primary.
+    pub(crate) fn nobody_ever_led(&self) -> bool {
+        !self.has_data && self.peers.iter().all(|peer| peer.disk.epoch == 0)
+    }
+
     /// What happened.
     pub(crate) fn everything(&self) -> String {
         self.trace.join("\n")
