@@ -328,7 +328,7 @@ impl Inner {
         }
         // What it got in the last tick is acknowledged in this one.
         if self.peers[replica].me.candidate {
-            let positions = self.peers[replica].disk.positions();
+            let positions = self.in_common(primary, replica);
             self.peers[primary].acknowledged.insert(replica, positions);
         }
         if self.rng.random_bool(0.3) {
@@ -351,6 +351,20 @@ impl Inner {
         if disk.databases == source.databases {
             disk.epoch = disk.epoch.max(epoch);
         }
+    }
+
+    /// What a replica has of the primary's history. What it has of another one it acknowledges to nobody.
+    fn in_common(&self, primary: usize, replica: usize) -> Positions {
+        let theirs = &self.peers[primary].disk.databases;
+        let mine = &self.peers[replica].disk;
+        let mut positions = mine.positions();
+        positions.retain(|name, _| {
+            let log = &mine.databases[name];
+            theirs.get(name).is_some_and(|all| {
+                log.len() <= all.len() && log.last() == log.len().checked_sub(1).map(|at| &all[at])
+            })
+        });
+        positions
     }
 
     /// As [`lease::Node::acknowledged`].
