@@ -56,7 +56,9 @@ fn check(cluster: &Cluster) -> Result<(), String> {
 /// Rule: when nothing goes wrong any more there is soon one primary, and everybody follows it.
 async fn recover(cluster: &mut Cluster, excuses: &Excuses) {
     let bound = cluster.ttl * 2 + cluster.demote_delay + SLACK;
-    let mut settled = settle(cluster, bound).await;
+    // What looks whole may be so only because nobody has noticed yet.
+    tokio::time::sleep(cluster.ttl).await;
+    let mut settled = settle(cluster, bound - cluster.ttl).await;
     let needs_operator = excuses.forced || cluster.world.lock().nobody_ever_led();
     if settled.is_err() && needs_operator && cluster.primaries().is_empty() {
         // What was published is nowhere any more, after an operator did without it: it needs an operator again. Or the
@@ -69,19 +71,24 @@ async fn recover(cluster: &mut Cluster, excuses: &Excuses) {
             .lock()
             .say(format!("{primary} is the primary of all")),
         Err(why) => {
-            for index in 0..cluster.world.count() {
-                let status = cluster.status(index);
-                let mut world = cluster.world.lock();
-                let disk = world.peers[index].disk.positions();
-                let epoch = world.peers[index].disk.epoch;
-                world.say(format!("{index} has {disk:?} of epoch {epoch}: {status:?}"));
-            }
-            let store = cluster.store.survey();
+            describe(cluster);
             let mut world = cluster.world.lock();
-            world.say(format!("{store:?}"));
             world.violated(format!("no recovery within {bound:?}: {why}"));
         }
     }
+}
+
+/// Says what everybody has and does.
+fn describe(cluster: &Cluster) {
+    for index in 0..cluster.world.count() {
+        let status = cluster.status(index);
+        let mut world = cluster.world.lock();
+        let disk = world.peers[index].disk.positions();
+        let epoch = world.peers[index].disk.epoch;
+        world.say(format!("{index} has {disk:?} of epoch {epoch}: {status:?}"));
+    }
+    let store = cluster.store.survey();
+    cluster.world.lock().say(format!("{store:?}"));
 }
 
 async fn rescue(cluster: &mut Cluster) -> Result<usize, String> {
@@ -130,10 +137,13 @@ async fn everybody_stops(cluster: &mut Cluster) {
             break;
         };
         cluster.stop(primary).await;
-        let bound = Duration::from_secs(3) + cluster.ttl;
+        let bound = Duration::from_secs(3) + cluster.ttl * 2;
         let by = Instant::now() + bound;
         while cluster.primaries().is_empty() && Instant::now() < by {
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        if cluster.primaries().is_empty() {
+            describe(cluster);
         }
     }
     for index in 0..cluster.world.count() {

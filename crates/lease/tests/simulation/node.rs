@@ -109,7 +109,7 @@ impl Node for SimNode {
     fn lead<'a>(&'a self, term: &'a Term) -> Doing<'a, Result<(), Trouble>> {
         Box::pin(async move {
             self.world.lock().term_begins(self.index, term);
-            self.takes(50, 12_000).await;
+            self.takes(50, 4000).await;
             self.pull(term).await;
             if self.fails(0.05) {
                 return Err("the disk is full".to_owned());
