@@ -156,8 +156,11 @@ async fn while_it_is_not_known_whether_it_was_passed_nobody_commits() {
     let answer = handoff.await.unwrap().unwrap_err();
     assert!(answer.contains("any candidate may take over"), "{answer}");
     assert!(!primary.node.has("thaw"));
-    assert!(primary.node.script().fenced_at <= primary.node.script().deadline);
     until(|| primary.node.has("fence") && !primary.node.commits()).await;
+    {
+        let script = primary.node.script();
+        assert!(script.fenced_at <= script.deadline);
+    }
     network.cut(false);
     until(|| follower.leads() && primary.follows(2) || primary.leads() && follower.follows(1))
         .await;
