@@ -192,12 +192,18 @@ pub(super) struct Network(Arc<Mutex<Losses>>);
 struct Losses {
     cut: bool,
     next: Vec<(Op, Leg)>,
+    cut_with: Option<(Op, Leg)>,
 }
 
 impl Network {
     /// The next call of that kind is lost on that leg.
     pub(super) fn lose(&self, op: Op, leg: Leg) {
         self.0.lock().unwrap().next.push((op, leg));
+    }
+
+    /// The next call of that kind is lost on that leg, and everything after it.
+    pub(super) fn cut_with(&self, op: Op, leg: Leg) {
+        self.0.lock().unwrap().cut_with = Some((op, leg));
     }
 
     pub(super) fn cut(&self, cut: bool) {
@@ -210,6 +216,10 @@ impl Hook for Network {
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(1)).await;
             let mut losses = self.0.lock().unwrap();
+            if losses.cut_with == Some((op, leg)) {
+                losses.cut_with = None;
+                losses.cut = true;
+            }
             let next = losses.next.iter().position(|loss| *loss == (op, leg));
             if let Some(next) = next {
                 losses.next.remove(next);
@@ -280,7 +290,7 @@ impl Table {
         let lock_delay = Duration::from_secs(1);
         Table {
             clock,
-            store: MemoryStore::new(Arc::new(clock), TTL, lock_delay),
+            store: MemoryStore::new(Arc::new(clock), TTL * 2, lock_delay),
         }
     }
 

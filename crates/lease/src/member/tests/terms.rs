@@ -97,9 +97,8 @@ async fn an_acquisition_whose_answer_is_lost_is_found_out() {
 async fn a_lease_that_was_taken_unknowingly_is_taken_anew() {
     let table = Table::new();
     let one = table.seat(1);
-    one.network.lose(Op::Acquire, Leg::Answer);
+    one.network.cut_with(Op::Acquire, Leg::Answer);
     until(|| table.holder().is_some()).await;
-    one.network.cut(true);
     assert_eq!(table.holder(), Some((1, 1)));
     tokio::time::sleep(TTL).await;
     assert!(!one.leads());
@@ -310,7 +309,11 @@ async fn a_primary_of_a_lower_epoch_is_not_followed() {
     let table = Table::new();
     let primary = table.seat(1);
     until(|| primary.leads()).await;
-    let wise = table.seat_with(2, |_, script| script.holdings.seen_epoch = 9);
+    let wise = table.seat_with(2, |_, script| {
+        script.holdings.cluster_id = Some("cluster of 1".to_owned());
+        script.holdings.seen_epoch = 9;
+        script.holdings.epoch = 1;
+    });
     until(|| wise.refusal().contains("its epoch 1 is lower than 9")).await;
     primary.kill();
     until(|| wise.leads()).await;
