@@ -74,7 +74,7 @@ impl Cluster {
         let world = World::new(seed);
         let (ttl, demote_delay, lock_delay, count) = {
             let mut inner = world.lock();
-            let ttl = [2, 2, 3, 10][inner.rng.random_range(0..4)];
+            let ttl = [2, 2, 3, 10, 30][inner.rng.random_range(0..5)];
             let demote_delay = inner.rng.random_range(0..4);
             let lock_delay = inner.rng.random_range(0..=1000);
             let all = (ttl, demote_delay, lock_delay, inner.peers.len());
@@ -86,7 +86,7 @@ impl Cluster {
         let clock = SkewedClock::new(Instant::now(), Duration::from_secs(1000), 1.0);
         let store = MemoryStore::new(
             Arc::new(clock),
-            Duration::from_secs(10),
+            Duration::from_secs((2 * ttl).max(10)),
             Duration::from_millis(lock_delay),
         );
         let background = tokio::spawn(world.clone().go_on(store.clone()));

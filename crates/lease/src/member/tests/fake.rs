@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::leaser::Holder;
+use crate::leaser::{Holder, Leaser};
 use crate::member::{Member, MemberConfig, MemberHandle, Phase};
 use crate::memory::{Fate, Hook, Leg, MemoryLease, MemoryStore, Op};
 use crate::node::{Doing, Holdings, Identity, Node, Term, Trouble};
@@ -304,6 +304,24 @@ impl Table {
         node_id: u64,
         adapt: impl FnOnce(&mut MemberConfig, &mut Script),
     ) -> Seat {
+        let lease = self.store.lease(TTL);
+        let network = Network::default();
+        lease.set_hook(Some(Arc::new(network.clone())));
+        let seat = self.seat_on(node_id, Arc::new(lease.clone()), adapt);
+        Seat {
+            network,
+            lease,
+            ..seat
+        }
+    }
+
+    /// The same, with a lease of another kind.
+    pub(super) fn seat_on(
+        &self,
+        node_id: u64,
+        leaser: Arc<dyn Leaser>,
+        adapt: impl FnOnce(&mut MemberConfig, &mut Script),
+    ) -> Seat {
         let mut config = MemberConfig {
             margin: None,
             reconnect_delay: Duration::from_secs(1),
@@ -337,17 +355,14 @@ impl Table {
             clock: self.clock,
             script: Mutex::new(script),
         });
-        let lease = self.store.lease(TTL);
-        let network = Network::default();
-        lease.set_hook(Some(Arc::new(network.clone())));
         let clock = Arc::new(self.clock);
-        let member = Member::new(Arc::new(lease.clone()), node.clone(), clock, config);
+        let member = Member::new(leaser, node.clone(), clock, config);
         let (handle, cancel) = (member.handle(), CancellationToken::new());
         let task = tokio::spawn(member.run(cancel.clone()));
         Seat {
             node,
-            network,
-            lease,
+            network: Network::default(),
+            lease: self.store.lease(TTL),
             handle,
             cancel,
             task,

@@ -394,3 +394,47 @@ async fn a_record_of_another_start_of_the_machine_is_waited_for() {
             .any(|call| call.starts_with("follow"))
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_static_primary_leads_for_ever_and_hands_over_to_nobody() {
+    let table = Table::new();
+    let lease = crate::StaticLease::new(true, None, None).unwrap();
+    let one = table.seat_on(1, Arc::new(lease), |_, script| {
+        script.holdings.seen_epoch = 4
+    });
+    let leads = |phase| {
+        matches!(
+            phase,
+            Phase::Primary {
+                epoch: 5,
+                deadline: None
+            }
+        )
+    };
+    until(|| leads(one.phase())).await;
+    tokio::time::sleep(TTL * 3).await;
+    let text = "static lease does not support handoff";
+    assert_eq!(one.handle.handoff(None).await, Err(text.to_owned()));
+    assert_eq!(one.handle.demote().await, Err(text.to_owned()));
+    assert!(one.node.commits());
+    let node = one.node.clone();
+    one.stop().await;
+    assert!(!node.commits() && node.has("fence"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_static_replica_follows_for_ever() {
+    let table = Table::new();
+    let url = Some("http://host1:1");
+    let lease = crate::StaticLease::new(false, None, url).unwrap();
+    let two = table.seat_on(2, Arc::new(lease), |_, script| {
+        script.holdings.seen_epoch = 4
+    });
+    let follows = |phase: Phase| matches!(phase, Phase::Follower { primary } if primary.advertise_url == "http://host1:1");
+    until(|| follows(two.phase())).await;
+    tokio::time::sleep(TTL * 3).await;
+    assert!(follows(two.phase()) && two.refusal().is_empty());
+    let refused = two.handle.handoff(None).await;
+    assert_eq!(refused, Err("this node is not the primary".to_owned()));
+    two.stop().await;
+}
