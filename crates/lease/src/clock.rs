@@ -11,6 +11,12 @@ pub trait Clock: Send + Sync {
 
     /// Waits until [`Clock::now`] is at least `at`.
     fn until(&self, at: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
+    /// The date, in seconds since 1970. No lease is counted by it: see [`Member`](crate::Member) for what it is good.
+    fn date(&self) -> u64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(0, |since| since.as_secs())
+    }
 }
 
 /// CLOCK_BOOTTIME.

@@ -90,7 +90,8 @@ pub trait Node: Send + Sync {
     fn stand_by<'a>(&'a self, why: &'a str) -> Doing<'a, ()>;
 
     /// Of the primary: its databases, and the highest position that a connected candidate has acknowledged of each
-    /// (0: none).
+    /// (0: none). Only what is in the primary's own history: a replica that comes with another one has acknowledged
+    /// nothing of this one yet. Whoever lacks what was returned here once is not elected.
     fn acknowledged(&self) -> Positions;
 
     /// Of the primary: the connected candidate to which it could hand over now, the most advanced one or the one with

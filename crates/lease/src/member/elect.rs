@@ -5,13 +5,13 @@ use std::time::Duration;
 use super::Member;
 use super::env::{Cancelled, Slot};
 use super::rules::{self, Applicant, Refusal};
-use super::seek::{Next, candidacy, watch};
+use super::seek::{Next, Won, candidacy, watch};
 use super::status::Phase;
 use super::tenure::Tenure;
 use crate::error::Error;
 use crate::leaser::{Holder, Outcome, SessionId, Survey, Version};
 use crate::node::{Holdings, Term};
-use crate::record::Record;
+use crate::record::{Positions, Post, Record};
 
 /// For how long the posts of the other candidates are waited for.
 const POSTS_WITHIN: Duration = Duration::from_millis(300);
@@ -31,7 +31,7 @@ const AFTER_REFUSAL: Duration = Duration::from_millis(250);
 /// What a candidate goes by when it has the right to act.
 struct Mandate {
     survey: Survey,
-    ahead: Vec<crate::record::Post>,
+    ahead: Vec<Post>,
 }
 
 /// Why an election goes no further.
@@ -236,7 +236,13 @@ impl Member {
     ) -> Result<Next, Halt> {
         let Mandate { survey, ahead } = mandate;
         let cluster_id = self.cluster_name(&survey, holdings).await?;
-        let epoch = match rules::next_epoch(&survey, self.seen_epoch, holdings) {
+        // A static lease keeps no epoch beside it: there is nothing that it could have forgotten.
+        let date = if self.env.traits.movable {
+            self.env.clock.date()
+        } else {
+            0
+        };
+        let epoch = match rules::next_epoch(&survey, self.seen_epoch, holdings, date) {
             Ok(epoch) => epoch,
             Err(error) => {
                 self.env.desk.refuses(&format!("not taking over: {error}"));
@@ -266,7 +272,9 @@ impl Member {
             handed_over: false,
             ahead,
         };
-        Ok(self.won(record, version, session, sent, term))
+        // A forced node lacks what it lacks: it does not keep the next one from being elected.
+        let published = rules::what_is_here(&survey.positions, &holdings.positions);
+        Ok(self.won(record, version, session, sent, term, Some(published)))
     }
 
     /// The name of the cluster. One that has none gets it here, before its first term.
@@ -343,10 +351,15 @@ impl Member {
         session: SessionId,
         sent: Duration,
         term: Term,
+        published: Option<Positions>,
     ) -> Next {
         self.seen_epoch = self.seen_epoch.max(record.epoch);
         let tenure = self.tenure(&record, version, &session, sent);
-        Next::Lead(Box::new((tenure, term)))
+        Next::Lead(Box::new(Won {
+            tenure,
+            term,
+            published,
+        }))
     }
 
     /// The primary before has handed over to this node: makes the lease its own by a renewal.
@@ -383,6 +396,6 @@ impl Member {
             handed_over: true,
             ahead: Vec::new(),
         };
-        Ok(self.won(record, version, session, sent, term))
+        Ok(self.won(record, version, session, sent, term, None))
     }
 }

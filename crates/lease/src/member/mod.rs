@@ -50,8 +50,6 @@ pub struct Member {
     last_post: Option<Post>,
     /// The highest epoch that was seen in a record.
     seen_epoch: u64,
-    /// The cluster of this node, as far as it was asked.
-    cluster_id: Option<String>,
     /// Whom the node follows.
     following: Option<Record>,
     /// Since when the lease is vacant.
@@ -102,7 +100,6 @@ impl Member {
             posted: None,
             last_post: None,
             seen_epoch: 0,
-            cluster_id: None,
             following: None,
             vacant: None,
             last_term: None,
@@ -128,11 +125,11 @@ impl Member {
     pub async fn run(mut self, cancel: CancellationToken) {
         self.env.cancel = cancel;
         self.stand_by("looking for the lease").await;
-        while let Ok((tenure, term)) = self.seek().await {
+        while let Ok(won) = self.seek().await {
             self.forced = false;
             self.env.desk.forced(false);
             self.env.desk.content();
-            if self.reign(tenure, term).await.is_break() {
+            if self.reign(won).await.is_break() {
                 break;
             }
         }

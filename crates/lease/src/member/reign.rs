@@ -9,8 +9,8 @@ use super::Member;
 use super::env::{Env, Slot};
 use super::handle::{Order, Reply};
 use super::handoff::Handover;
-use super::rules::LastTerm;
-use super::seek::watch;
+use super::rules::{self, LastTerm};
+use super::seek::{Won, watch};
 use super::status::Phase;
 use super::tenure::{Sight, Tenure};
 use crate::error::Error;
@@ -47,6 +47,12 @@ pub(super) enum Ended {
     Cancelled,
 }
 
+/// What was published, or refused.
+struct Publication {
+    positions: Positions,
+    outcome: Outcome,
+}
+
 /// A term, from inside.
 pub(super) struct Reign<'a> {
     pub(super) env: Env,
@@ -61,21 +67,24 @@ pub(super) struct Reign<'a> {
     watching: Slot<Result<Seen, Error>>,
     keeping: Slot<Result<SessionId, Error>>,
     keep_at: Duration,
-    publishing: Slot<(Positions, Result<Outcome, Error>)>,
+    publishing: Slot<Result<Publication, Error>>,
     publish_at: Duration,
+    /// What is published, of whichever term.
     published: Option<Positions>,
+    /// Whether this term has published it.
+    has_published: bool,
 }
 
 impl Member {
     /// Leads until it does not any more; `Break`: the member is to end.
-    pub(super) async fn reign(&mut self, tenure: Tenure, term: Term) -> ControlFlow<()> {
+    pub(super) async fn reign(&mut self, won: Won) -> ControlFlow<()> {
         let env = self.env.clone();
         self.following = None;
         self.keeping.stop();
         self.asking.stop();
         self.ask_at = None;
-        let mut reign = Reign::new(env.clone(), &mut self.orders, tenure);
-        let mut ended = reign.run(term).await;
+        let mut reign = Reign::new(env.clone(), &mut self.orders, won.tenure, won.published);
+        let mut ended = reign.run(won.term).await;
         if reign.leads && env.traits.movable {
             ended = reign.last_handover(ended).await;
         }
@@ -186,7 +195,12 @@ fn say_why(ended: &Ended, epoch: u64) {
 }
 
 impl<'a> Reign<'a> {
-    pub(super) fn new(env: Env, orders: &'a mut mpsc::Receiver<Order>, tenure: Tenure) -> Self {
+    pub(super) fn new(
+        env: Env,
+        orders: &'a mut mpsc::Receiver<Order>,
+        tenure: Tenure,
+        published: Option<Positions>,
+    ) -> Self {
         let now = env.now();
         Reign {
             renew_at: tenure.renew_at(),
@@ -202,7 +216,8 @@ impl<'a> Reign<'a> {
             keep_at: now + KEEP_EVERY,
             publishing: Slot::empty(),
             publish_at: now,
-            published: None,
+            published,
+            has_published: false,
         }
     }
 
@@ -239,7 +254,7 @@ impl<'a> Reign<'a> {
             seen = self.watching.next() => self.on_watch(seen),
             led = self.rising.next() => self.on_lead(led),
             session = self.keeping.next() => self.on_session(session),
-            (what, outcome) = self.publishing.next() => self.on_publication(what, outcome),
+            done = self.publishing.next() => self.on_publication(done),
             Some(order) = self.orders.recv() => self.obey(order).await,
             () = env.until(due) => Ok(()),
         }
@@ -405,26 +420,34 @@ impl<'a> Reign<'a> {
 
     /// Publishes what has changed since it was last published.
     fn publish(&mut self) {
-        let positions = self.env.node.acknowledged();
-        if self.published.as_ref() == Some(&positions) {
+        let acknowledged = self.env.node.acknowledged();
+        let before = self.published.clone();
+        if let Some(before) = &before
+            && self.has_published
+            && *before == rules::to_publish(&acknowledged, before)
+        {
             return;
         }
         let env = self.env.clone();
         self.publishing.start(async move {
-            let outcome = env.answer(env.leaser.publish(&positions)).await;
-            (positions, outcome)
+            let before = match before {
+                Some(before) => before,
+                None => env.answer(env.leaser.survey()).await?.positions,
+            };
+            let positions = rules::to_publish(&acknowledged, &before);
+            let outcome = env.answer(env.leaser.publish(&positions)).await?;
+            Ok(Publication { positions, outcome })
         });
     }
 
-    fn on_publication(
-        &mut self,
-        what: Positions,
-        outcome: Result<Outcome, Error>,
-    ) -> Result<(), Ended> {
-        match outcome {
-            Ok(Outcome::Done(_)) => self.published = Some(what),
-            Ok(Outcome::Refused) => {
-                return Err(Ended::Lost("what it published was refused".to_owned()));
+    fn on_publication(&mut self, done: Result<Publication, Error>) -> Result<(), Ended> {
+        match done {
+            Ok(Publication { positions, outcome }) => {
+                if outcome == Outcome::Refused {
+                    return Err(Ended::Lost("what it published was refused".to_owned()));
+                }
+                self.published = Some(positions);
+                self.has_published = true;
             }
             Err(error) => tracing::debug!(%error, "not published yet"),
         }

@@ -14,33 +14,29 @@ pub(super) fn margin(ttl: Duration) -> Duration {
     ttl / 50 + Duration::from_millis(300)
 }
 
-/// How many epochs are skipped when the lease store has forgotten the last one: so many terms may have been without
-/// this node having heard of them.
-const SKIPPED: u64 = 1000;
-
 /// The epoch of a new term: greater than any that anybody here has heard of.
-pub(super) fn next_epoch(survey: &Survey, seen: u64, holdings: &Holdings) -> Result<u64, Error> {
+///
+/// `date`: seconds since 1970. Where somebody has heard of an epoch of which the store knows nothing, the store has
+/// been emptied or set back, and there may have been more terms than anybody here knows. A date is greater than all of
+/// them: there was not a term in every second. Only in that case: epochs are numbers that people read.
+pub(super) fn next_epoch(
+    survey: &Survey,
+    seen: u64,
+    holdings: &Holdings,
+    date: u64,
+) -> Result<u64, Error> {
     let record = match &survey.seen.holder {
         Holder::Node(record, _) => record.epoch,
         Holder::Vacant | Holder::Foreign(_) => 0,
     };
-    let kept = survey.last_epoch.map(|last| last.epoch);
+    let kept = survey.last_epoch.map_or(0, |last| last.epoch);
     let posts = survey.posts.iter().map(|(post, _)| heard_of(post));
-    let last = [
-        record,
-        kept.unwrap_or(0),
-        seen,
-        holdings.epoch,
-        holdings.seen_epoch,
-    ]
-    .into_iter()
-    .chain(posts)
-    .max()
-    .unwrap_or(0);
-    // An epoch that is known to somebody and not to the store: the store is not the one that it was.
-    let forgotten = last > 0 && kept.is_none_or(|kept| kept < last);
-    let step = if forgotten { SKIPPED } else { 1 };
-    last.checked_add(step).ok_or(Error::LastEpoch(last))
+    let own = [seen, holdings.epoch, holdings.seen_epoch];
+    let heard = own.into_iter().chain(posts).max().unwrap_or(0);
+    let last = heard.max(kept).max(record);
+    let next = last.checked_add(1).ok_or(Error::LastEpoch(last))?;
+    let forgotten = heard > kept;
+    Ok(if forgotten { next.max(date) } else { next })
 }
 
 fn heard_of(post: &Post) -> u64 {
@@ -57,6 +53,31 @@ pub(super) fn covers(mine: &Positions, others: &Positions) -> bool {
     others
         .iter()
         .all(|(name, place)| reaches(mine.get(name), place))
+}
+
+/// What a primary publishes: what it has, and of that what a candidate has ever acknowledged. It does not become less
+/// because that candidate has gone, or because the term is a new one.
+pub(super) fn to_publish(acknowledged: &Positions, published: &Positions) -> Positions {
+    let most = |(name, now): (&String, &Place)| {
+        let before = published
+            .get(name)
+            .filter(|before| before.incarnation == now.incarnation);
+        let txid = before.map_or(now.txid, |before| before.txid.max(now.txid));
+        (name.clone(), Place { txid, ..*now })
+    };
+    acknowledged.iter().map(most).collect()
+}
+
+/// What of that is in `mine`.
+pub(super) fn what_is_here(published: &Positions, mine: &Positions) -> Positions {
+    let least = |(name, place): (&String, &Place)| {
+        let here = mine
+            .get(name)
+            .filter(|here| here.incarnation == place.incarnation)?;
+        let txid = place.txid.min(here.txid);
+        Some((name.clone(), Place { txid, ..*place }))
+    };
+    published.iter().filter_map(least).collect()
 }
 
 /// Who of those is at how many places before `me`.
@@ -113,7 +134,7 @@ pub(super) enum Refusal {
     )]
     OtherCluster { own: String, theirs: String },
     #[error(
-        "not taking over: this node is empty, and the cluster has data: waiting for a node that has it; `litefs promote --force` makes an empty node eligible, and the data of the others is lost"
+        "not taking over: this node is empty, and the cluster has data, or had a primary that may have some: waiting for a node that has it; `litefs promote --force` makes an empty node eligible, and the data of the others is lost"
     )]
     Empty,
     #[error("not taking over: this node lacks database {}, which the cluster has: waiting for a node that has it; `litefs promote --force` makes this node eligible without it", .0.join(", "))]

@@ -10,7 +10,7 @@ use super::{Known, Member, Vacant, rules};
 use crate::error::Error;
 use crate::leaser::{Holder, Seen, SessionId, Survey, Version};
 use crate::node::{Holdings, Term};
-use crate::record::{Post, Record};
+use crate::record::{Positions, Post, Record};
 
 /// A session in the lease store is kept at least that often.
 const KEEP_EVERY: Duration = Duration::from_secs(3);
@@ -21,11 +21,19 @@ const HOLDINGS_WITHIN: Duration = Duration::from_secs(10);
 /// What to do next.
 pub(super) enum Next {
     /// The lease is held.
-    Lead(Box<(Tenure, Term)>),
+    Lead(Box<Won>),
     /// Look at the record again.
     Look,
     /// Wait for a change; at the latest look again then.
     Wait(Option<Duration>),
+}
+
+/// A lease that was taken.
+pub(super) struct Won {
+    pub(super) tenure: Tenure,
+    pub(super) term: Term,
+    /// What the primary before published, as far as this node has it; `None`: not asked for, and it has all of it.
+    pub(super) published: Option<Positions>,
 }
 
 /// Whether two records are of the same term at the same address.
@@ -44,7 +52,7 @@ pub(super) enum Kept {
 
 impl Member {
     /// Ends when this node holds the lease.
-    pub(super) async fn seek(&mut self) -> Result<(Tenure, Term), Cancelled> {
+    pub(super) async fn seek(&mut self) -> Result<Won, Cancelled> {
         loop {
             match self.turn().await? {
                 Next::Lead(won) => return Ok(*won),
@@ -190,6 +198,14 @@ impl Member {
 
     /// The lease is vacant: when and how it may be taken.
     async fn at_vacancy(&mut self) -> Result<Next, Cancelled> {
+        if !self.env.me.candidate {
+            self.wait_for("a primary: there is none");
+            return Ok(Next::Wait(None));
+        }
+        let Some(holdings) = self.holdings().await? else {
+            let again = self.env.now() + self.env.config.reconnect_delay;
+            return Ok(Next::Wait(Some(again)));
+        };
         let survey = match self.env.ask(self.env.leaser.survey()).await? {
             Ok(survey) => survey,
             Err(error) => return Ok(self.later(&error)),
@@ -197,18 +213,14 @@ impl Member {
         if self.note(survey.seen.clone()) {
             return Ok(Next::Look);
         }
-        if !self.env.me.candidate {
-            self.wait_for("a primary: there is none");
-            return Ok(Next::Wait(None));
-        }
         if !self.env.traits.movable {
             return self.elect(true).await;
         }
         let since = self.vacant_since(&survey);
         let now = self.env.now();
         let ttl = self.env.traits.ttl.unwrap_or_default();
-        let (me, cluster) = (self.env.me.node_id, self.cluster_id.clone());
-        match rules::vacancy(&survey, cluster.as_deref(), me, self.last_term, now, ttl) {
+        let (me, cluster) = (self.env.me.node_id, holdings.cluster_id.as_deref());
+        match rules::vacancy(&survey, cluster, me, self.last_term, now, ttl) {
             rules::Vacancy::Now => self.elect(false).await,
             rules::Vacancy::Own => self.elect(true).await,
             rules::Vacancy::After(wait) if now >= since + wait => self.elect(false).await,
@@ -414,11 +426,10 @@ impl Member {
             () = self.env.cancel.cancelled() => return Err(Cancelled),
             holdings = self.env.within(by, self.env.node.holdings()) => holdings,
         };
-        match &holdings {
-            Some(holdings) => self.cluster_id = holdings.cluster_id.clone(),
-            None => self.env.desk.refuses(
+        if holdings.is_none() {
+            self.env.desk.refuses(
                 "neither following nor taking over: the state of the databases cannot be read in time; trying again",
-            ),
+            );
         }
         Ok(holdings)
     }

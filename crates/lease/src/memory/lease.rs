@@ -144,18 +144,17 @@ impl Leaser for MemoryLease {
         self.travel(Op::Watch, patience, async move {
             let clock = &store.0.clock;
             let by = clock.now() + wait;
-            let mut changed = store.0.changed.subscribe();
             loop {
-                changed.mark_unchanged();
-                let (seen, next_end) = store.look(|state| (state.seen(), state.next_end()));
-                if seen.version != known || clock.now() >= by {
-                    return Ok(seen);
+                let mut changed = std::pin::pin!(store.0.changed.notified());
+                changed.as_mut().enable();
+                let (version, next_end) = store.look(|state| (state.version(), state.next_end()));
+                if version != known || clock.now() >= by {
+                    return Ok(store.look(|state| state.seen()));
                 }
                 let until = next_end.map_or(by, |end| end.min(by));
                 tokio::select! {
-                biased;
-                    // It ends only with the store, which is borrowed here.
-                    _ = changed.changed() => {}
+                    biased;
+                    () = changed => {}
                     () = clock.until(until) => {}
                 }
             }

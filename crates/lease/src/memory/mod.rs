@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::leaser::{SessionId, Survey};
@@ -27,8 +27,8 @@ pub struct MemoryStore(Arc<Shared>);
 struct Shared {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
-    /// Sent after each change.
-    changed: watch::Sender<()>,
+    /// Whoever watches is told of each change of the record, in the order in which they came.
+    changed: Notify,
 }
 
 impl fmt::Debug for MemoryStore {
@@ -47,7 +47,7 @@ impl MemoryStore {
                 session_ttl,
                 lock_delay,
             })),
-            changed: watch::Sender::new(()),
+            changed: Notify::new(),
         }))
     }
 
@@ -83,14 +83,18 @@ impl MemoryStore {
 
     /// Does something with the state as it is now, sessions that are over having ended, and wakes who watches.
     fn with<T>(&self, act: impl FnOnce(&mut State, Duration) -> T) -> T {
-        let done = {
+        let (done, changed) = {
             // Nothing panics in the middle of a change.
             let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
             let now = self.0.clock.now();
+            let before = state.version();
             state.expire(now);
-            act(&mut state, now)
+            let done = act(&mut state, now);
+            (done, state.version() != before)
         };
-        self.0.changed.send_replace(());
+        if changed {
+            self.0.changed.notify_waiters();
+        }
         done
     }
 

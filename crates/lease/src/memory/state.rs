@@ -141,14 +141,19 @@ impl State {
 
     // What is there.
 
-    pub(super) fn seen(&self) -> Seen {
+    /// Names the state of the record.
+    pub(super) fn version(&self) -> crate::Version {
         let epoch = self.epoch.map(|(counter, _)| counter);
+        stored::version(self.record.as_ref().map(|entry| entry.counter), epoch)
+    }
+
+    pub(super) fn seen(&self) -> Seen {
         let entry = self.record.as_ref();
         let (value, session) = entry.map_or((&[][..], None), |entry| {
             (&entry.value[..], entry.session.clone())
         });
         Seen {
-            version: stored::version(entry.map(|entry| entry.counter), epoch),
+            version: self.version(),
             holder: stored::read_holder(value, session, KEY),
         }
     }
