@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::api::Api;
 use crate::binary::litefs_binary;
 use crate::listener::free_port;
 use crate::mount::{abort, is_mounted, unmount};
 use crate::pos::Pos;
-use crate::process::{Ended, TAG, kill_tagged, print_waits, processes_tagged, signal, wait_for};
+use crate::process::{Ended, TAG, child_running, kill_tagged, print_waits, processes_tagged, signal, wait_for};
 use crate::settings::Settings;
 use crate::stage::Stage;
 use crate::until::until;
@@ -166,13 +167,42 @@ impl Node {
         );
     }
 
-    /// The id of its process.
+    /// The id of its process that does the work: not of the guard, which was started.
     ///
     /// # Panics
     /// If it is not running.
     #[track_caller]
     pub fn pid(&self) -> u32 {
+        let worker = self.worker().expect("the node is running");
+        worker.as_raw().unsigned_abs()
+    }
+
+    /// The id of the guard.
+    ///
+    /// # Panics
+    /// If it is not running.
+    #[track_caller]
+    pub fn guard_pid(&self) -> u32 {
         self.process.as_ref().expect("the node is running").id()
+    }
+
+    /// The process that does the work, if there is one now.
+    pub fn worker(&self) -> Option<Pid> {
+        let guard = self.process.as_ref()?.id();
+        child_running(guard, "mount-worker")
+    }
+
+    /// Kills the process that does the work, and not its guard.
+    #[track_caller]
+    pub fn kill_worker(&self) {
+        let worker = self.worker().expect("the node is running");
+        kill(worker, Signal::SIGKILL).expect("it runs");
+    }
+
+    /// Sends a signal to the guard.
+    #[track_caller]
+    pub fn signal_guard(&self, kind: Signal) {
+        signal(self.process.as_ref().expect("the node is running"), kind);
     }
 
     /// Stops it as an operator would, and checks that it ends well: exit code 0, no mount, no process left.
@@ -207,23 +237,27 @@ impl Node {
     /// Stops its process where it is: nothing that needs it gets an answer until [`Node::resume`].
     #[track_caller]
     pub fn pause(&self) {
-        let process = self.process.as_ref().expect("the node is running");
-        signal(process, Signal::SIGSTOP);
+        let worker = self.worker().expect("the node is running");
+        kill(worker, Signal::SIGSTOP).expect("it runs");
     }
 
     /// Ends [`Node::pause`].
     #[track_caller]
     pub fn resume(&self) {
-        let process = self.process.as_ref().expect("the node is running");
-        signal(process, Signal::SIGCONT);
+        let worker = self.worker().expect("the node is running");
+        kill(worker, Signal::SIGCONT).expect("it runs");
     }
 
-    /// Kills it as the kernel would: no chance to clean up. The dead mount stays.
+    /// Kills it as the kernel would, guard and all: no chance to clean up. The dead mount stays.
     #[track_caller]
     pub fn kill(&mut self) {
         let mut process = self.process.take().expect("the node is running");
         process.kill().expect("our child can be killed");
         wait_for(&mut process, ENDED, &format!("{} dies", self.name));
+        // The worker dies with its guard, in a moment.
+        until(ENDED, &format!("{} is dead", self.name), || {
+            processes_tagged(&self.tag).is_empty()
+        });
     }
 
     /// Runs it where it should refuse to, and returns how it ended. Nothing may stay mounted.

@@ -40,6 +40,19 @@ pub fn processes_tagged(value: &str) -> Vec<Pid> {
         .collect()
 }
 
+/// The child of `parent` whose first argument is `command`.
+pub(crate) fn child_running(parent: u32, command: &str) -> Option<Pid> {
+    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
+    let mut children = children.split_whitespace();
+    children
+        .find(|child| {
+            let line = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).nth(1) == Some(command.as_bytes())
+        })
+        .and_then(|child| child.parse().ok())
+        .map(Pid::from_raw)
+}
+
 /// Kills what carries the tag `value`.
 pub(crate) fn kill_tagged(value: &str) {
     for pid in processes_tagged(value) {

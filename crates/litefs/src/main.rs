@@ -50,13 +50,14 @@ fn main() -> ExitCode {
 fn run(invocation: Invocation) -> anyhow::Result<ExitCode> {
     let done = |()| ExitCode::SUCCESS;
     match invocation {
-        Invocation::Mount(args) => mount::run(&args),
+        Invocation::Mount(args) => guard::run(args),
+        Invocation::Worker(descriptor, args) => mount::run(descriptor, &args),
         Invocation::Import(transfer) => on_this_thread(import::run(transfer)).map(done),
         Invocation::Export(transfer) => on_this_thread(export::run(transfer)).map(done),
         Invocation::Dev(args) => on_this_thread(dev::run(args)),
         Invocation::LoadWriter(args) => load::write(&args).map(done),
         Invocation::LoadReader(args) => load::read(&args).map(done),
-        Invocation::Guard => guard::run(),
+        Invocation::Watcher => guard::watch(),
         Invocation::Version => {
             say(&format!("{}\n", version::line()));
             Ok(ExitCode::SUCCESS)

@@ -459,6 +459,15 @@ impl Store {
         self.env.pool.join(Duration::from_secs(5));
     }
 
+    /// Captures everything that is committed now.
+    pub fn drain(&self) {
+        for db in self.all_databases() {
+            if let Err(error) = db.drain() {
+                tracing::error!(database = %db.name(), error = error.chain(), "the last commits are not captured");
+            }
+        }
+    }
+
     /// Lets go of everything that was opened through the mount, so that it can be unmounted.
     pub fn leave_mount(&self) {
         for db in self.all_databases() {

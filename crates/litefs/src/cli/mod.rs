@@ -16,14 +16,17 @@ use args::{ExportArgs, ImportArgs};
 /// What the user asks for.
 #[derive(Debug)]
 pub(crate) enum Invocation {
-    Mount(MountArgs),
+    /// With the arguments as they are, for the process that is to take them.
+    Mount(Vec<OsString>),
     Import(Transfer),
     Export(Transfer),
     Dev(DevArgs),
     LoadWriter(LoadArgs),
     LoadReader(LoadArgs),
-    /// The process that guards the mount of another one.
-    Guard,
+    /// What `mount` starts: on the descriptor of the guard.
+    Worker(i32, MountArgs),
+    /// The process that watches over the guard of a mount.
+    Watcher,
     Version,
 }
 
@@ -84,9 +87,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         "" | "help" => Err(Refusal::Usage(USAGE.to_owned())),
         flag if flag.starts_with('-') => Err(Refusal::Usage(USAGE.to_owned())),
         // LiteFS ends `mount` with 2 and the other commands with 1 when their flags are wrong.
-        "mount" => flags::parse(args, 2)
+        "mount" => flags::parse(args.clone(), 2)
             .and_then(MountArgs::checked)
-            .map(Invocation::Mount),
+            .map(|_| Invocation::Mount(args)),
         "import" => flags::parse(args, 1)
             .and_then(ImportArgs::checked)
             .map(Invocation::Import),
@@ -96,7 +99,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         "dev" => flags::parse(args, 2).map(Invocation::Dev),
         LOAD_WRITER => flags::parse(args, 2).map(Invocation::LoadWriter),
         LOAD_READER => flags::parse(args, 2).map(Invocation::LoadReader),
-        crate::guard::COMMAND => Ok(Invocation::Guard),
+        crate::guard::WATCHER => Ok(Invocation::Watcher),
+        crate::guard::WORKER => worker(args),
         "version" => Ok(Invocation::Version),
         "run" => Err(Refusal::wrong(
             "litefs run: not supported yet by this build",
@@ -107,6 +111,18 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
             1,
         )),
     }
+}
+
+/// The descriptor of the guard, then the arguments of `mount`.
+fn worker(mut args: Vec<OsString>) -> Result<Invocation, Refusal> {
+    let descriptor = args.first().and_then(|first| first.to_str()?.parse().ok());
+    let Some(descriptor) = descriptor else {
+        return Err(Refusal::wrong("to be run by `litefs mount` only", 1));
+    };
+    args.remove(0);
+    flags::parse(args, 2)
+        .and_then(MountArgs::checked)
+        .map(|args| Invocation::Worker(descriptor, args))
 }
 
 /// What clap refuses, in one line.
@@ -137,8 +153,14 @@ mod tests {
 
     #[track_caller]
     fn mount(line: &str) -> MountArgs {
-        match parsed(line) {
-            Ok(Invocation::Mount(args)) => args,
+        match (
+            parsed(line),
+            parsed(&line.replace("mount ", "mount-worker 3 ")),
+        ) {
+            (Ok(Invocation::Mount(raw)), Ok(Invocation::Worker(3, args))) => {
+                assert_eq!(raw.len(), line.split_whitespace().count() - 1);
+                args
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::guard::Guard;
+use crate::guard::{Inherited, Link};
 use crate::host;
 
 /// How long what is being applied, and requests that are being answered, may take to end at a stop.
@@ -42,8 +42,9 @@ pub(crate) struct Mounting {
 pub(crate) struct Node {
     config: Config,
     mounting: Mounting,
-    /// Dropped last: it ends in order when everything else has.
-    guard: Guard,
+    guard: Link,
+    /// What a worker before this one has left.
+    inherited: Inherited,
     /// Ends the streams, the following and the API.
     cancel: CancellationToken,
     store: Option<Arc<Store>>,
@@ -56,12 +57,13 @@ pub(crate) struct Node {
 
 impl Node {
     /// A node of which nothing is up.
-    pub(crate) fn new(config: Config, mounting: Mounting, guard: Guard) -> Node {
+    pub(crate) fn new(config: Config, mounting: Mounting, guard: Link, inherited: Inherited) -> Node {
         let cancel = CancellationToken::new();
         Node {
             config,
             mounting,
             guard,
+            inherited,
             cancel,
             store: None,
             mount: None,
@@ -94,7 +96,7 @@ impl Node {
         }
         let mount = self.mount(&store).await?;
         self.guard
-            .watch(mount.dir())
+            .mounted(mount.dir())
             .context("tell the guard of the mount")?;
         // It is set once.
         let _ = requests.set(mount.request_counter());
@@ -333,6 +335,7 @@ impl Node {
             Some(mount) => blocking(move || Ok(mount.unmount()?)).await,
             None => Ok(()),
         };
+        self.guard.unmounted();
         let closed = match self.store.take() {
             Some(store) => blocking(move || {
                 store.close();
@@ -341,6 +344,30 @@ impl Node {
             None => return unmounted,
         };
         unmounted.and(closed.await)
+    }
+}
+
+impl Node {
+    /// Makes room for a successor: everything is captured, the streams and the API end, and the mount stays for the
+    /// process that comes next.
+    pub(crate) async fn leave(mut self) -> anyhow::Result<()> {
+        self.cancel.cancel();
+        if let Some((follower, _)) = self.follower.take() {
+            end("following the primary", follower).await;
+        }
+        if let Some(api) = self.api.take() {
+            end("the API", api).await;
+        }
+        if let Some(store) = self.store.take() {
+            blocking(move || {
+                store.drain();
+                Ok(())
+            })
+            .await?;
+        }
+        // What is still asked of this process is asked again of the next one.
+        std::mem::forget(self.mount.take());
+        self.guard.leaving().context("tell the guard")
     }
 }
 
