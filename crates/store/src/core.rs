@@ -8,6 +8,7 @@ use ltx::{PageSize, Pos};
 use crate::apply::Verified;
 use crate::apply::wal_writer::WalWriter;
 use crate::capture::LatchKind;
+use crate::capture::hold::Holding;
 use crate::capture::rollback::Staged;
 use crate::capture::wal::WalCapture;
 use crate::database::Database;
@@ -30,6 +31,10 @@ pub(crate) struct Core {
     /// The content of the database is that of the position. If not (a start after a crash, before it is known
     /// whether this node is the primary or a replica), nothing is captured.
     pub(crate) settled: bool,
+    /// Applications have it open since before this process, and what they committed is not known yet.
+    pub(crate) live: bool,
+    /// What the keeper has.
+    pub(crate) held: Option<Holding>,
     /// The database file is shorter than its header says.
     pub(crate) short: bool,
     /// What a start found, until it is settled.
@@ -74,6 +79,8 @@ impl Core {
             table,
             page_size,
             settled,
+            live: false,
+            held: None,
             short: false,
             found: None,
             latched: None,
@@ -117,7 +124,12 @@ impl Core {
         self.shared
             .writer_joined
             .store(writer.is_some(), std::sync::atomic::Ordering::Release);
-        self.writer = writer;
+        if let Some(old) = std::mem::replace(&mut self.writer, writer) {
+            // The keeper has the same open files: the locks would not go with ours.
+            old.unlock();
+            self.let_go();
+        }
+        self.hold_writer();
     }
 
     /// The database itself; `None` while the store is going away.

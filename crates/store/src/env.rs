@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::error::{Error, IoContext};
 use crate::events::{Event, Observer};
+use crate::keeper::Keeper;
 use crate::layout::{DataDir, DatabaseDir};
 use crate::mount::{Mount, OpenHow};
 use crate::name::{DbName, FileKind};
@@ -33,6 +34,7 @@ pub(crate) struct Env {
     /// Some database was not stopped cleanly.
     pub(crate) unclean: AtomicBool,
     mount: OnceLock<Arc<dyn Mount>>,
+    keeper: OnceLock<Arc<dyn Keeper>>,
     role: RwLock<Role>,
     observers: Mutex<Vec<Weak<dyn Observer>>>,
 }
@@ -59,6 +61,7 @@ impl Env {
             was_primary,
             unclean: AtomicBool::new(false),
             mount: OnceLock::new(),
+            keeper: OnceLock::new(),
             role: RwLock::new(Role::None),
             observers: Mutex::new(Vec::new()),
         }
@@ -109,6 +112,22 @@ impl Env {
         if self.mount.set(mount).is_err() {
             tracing::error!("the store has a mount already; the second one is not used");
         }
+    }
+
+    pub(crate) fn attach_keeper(&self, keeper: Arc<dyn Keeper>) {
+        if self.keeper.set(keeper).is_err() {
+            tracing::error!("the store has a keeper already; the second one is not used");
+        }
+    }
+
+    /// Who keeps applications out when this process dies, if there is somebody.
+    pub(crate) fn keeper(&self) -> Option<Arc<dyn Keeper>> {
+        self.keeper.get().cloned()
+    }
+
+    /// What the keeper has locked since an earlier process died.
+    pub(crate) fn take_back(&self, db: &DbName) -> Option<(File, Option<File>)> {
+        self.keeper.get()?.take_back(db)
     }
 
     /// Makes the kernel forget what it knows of a name.

@@ -35,6 +35,9 @@ impl Database {
 impl Core {
     /// The node has another role, or a mount at last.
     pub(crate) fn take_up_role(&mut self) {
+        if !self.try_to_come_up() {
+            return;
+        }
         let result = if self.env().is_replica() && self.mode() == Mode::Wal && self.writer.is_none()
         {
             self.leave();
@@ -84,6 +87,7 @@ impl Core {
     pub(crate) fn close_files(&mut self) {
         self.leave();
         self.set_writer(None);
+        self.let_go();
         self.exclusive = None;
         // A checkpoint that is running has them open, too.
         drop(self.shared.checkpoint.lock());

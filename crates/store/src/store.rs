@@ -18,6 +18,7 @@ use crate::hooks::refusal;
 use crate::import::Import;
 use crate::incarnation::{self, ClusterId, Incarnation};
 use crate::incoming::Incoming;
+use crate::keeper::Keeper;
 use crate::lag::PrimaryClock;
 use crate::layout::{self, DataDir};
 use crate::machine;
@@ -49,6 +50,10 @@ pub struct StoreConfig {
     pub compress: bool,
     /// The longest pause between two captures of a database under load.
     pub capture_pace: Duration,
+    /// Another process has served the mount, which is still there: applications have databases open.
+    pub live: bool,
+    /// The lock on the directory, as that process had it.
+    pub lock: Option<Arc<File>>,
 }
 
 impl StoreConfig {
@@ -61,6 +66,8 @@ impl StoreConfig {
             scrub_interval: Duration::from_secs(24 * 3600),
             compress: true,
             capture_pace: Duration::from_millis(2),
+            live: false,
+            lock: None,
         }
     }
 }
@@ -77,7 +84,7 @@ pub struct Store {
     /// One creation or deletion at a time.
     changing: Mutex<()>,
     /// Locked, for as long as the directory is ours.
-    _lock: File,
+    lock: Arc<File>,
 }
 
 impl Store {
@@ -85,7 +92,11 @@ impl Store {
     /// mounted yet.
     pub fn open(config: StoreConfig, role: Role) -> Result<Arc<Store>, Error> {
         let data = DataDir::new(&config.data_dir);
-        let lock = claim(&data)?;
+        let lock = match config.lock.clone() {
+            Some(lock) => lock,
+            None => Arc::new(claim(&data)?),
+        };
+        let live = config.live;
         let node_id = own_number(&data.path().join("nodeid"))?;
         let cluster_id = read_cluster_id(&data)?;
         let own = OwnThreads::default();
@@ -109,13 +120,15 @@ impl Store {
             clock: PrimaryClock::default(),
             after_crash: false,
             changing: Mutex::new(()),
-            _lock: lock,
+            lock,
         };
         let ask_first = another_start && !store.known_replicas()?.is_empty();
         store.open_databases(ask_first)?;
         store.after_crash = another_start && store.env.unclean.load(Ordering::Acquire);
         let store = Arc::new(store);
-        store.remove_super_journals()?;
+        if !live {
+            store.remove_super_journals()?;
+        }
         note_role(&store.env.data, &role)?;
         crate::retention::start(&store);
         crate::scrub::start(&store);
@@ -135,6 +148,11 @@ impl Store {
                     continue;
                 }
             };
+            if self.env.config.live {
+                let db = recovery::live::open(&self.env, &name)?;
+                self.databases.write().insert(name, db);
+                continue;
+            }
             let db = recovery::open(&self.env, &name, None)?;
             let role = self.env.role();
             if !(ask_first && role.is_primary()) {
@@ -158,7 +176,7 @@ impl Store {
     pub fn attach_mount(&self, mount: Arc<dyn Mount>) {
         for db in self.all_databases() {
             let role = self.env.role();
-            let settled = db.call(move |core| match core.settled {
+            let settled = db.call(move |core| match core.settled || core.live {
                 true => Ok(()),
                 false => core.settle(&role),
             });
@@ -168,6 +186,24 @@ impl Store {
         }
         self.env.attach_mount(mount);
         self.take_up_role();
+    }
+
+    /// Has `keeper` keep applications from committing when this process cannot. Before [`Store::attach_mount`].
+    pub fn attach_keeper(&self, keeper: Arc<dyn Keeper>) {
+        self.env.attach_keeper(keeper);
+    }
+
+    /// Waits until every database has done what it was told so far.
+    pub fn wait_until_idle(&self) {
+        for db in self.all_databases() {
+            // A database that is gone has nothing to do.
+            let _ = db.call(|_| ());
+        }
+    }
+
+    /// The lock on the data directory: whoever has it open has the directory.
+    pub fn lock(&self) -> &File {
+        &self.lock
     }
 
     /// Whether applications can reach the databases.

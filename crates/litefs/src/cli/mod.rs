@@ -155,7 +155,7 @@ mod tests {
     fn mount(line: &str) -> MountArgs {
         match (
             parsed(line),
-            parsed(&line.replace("mount ", "mount-worker 3 ")),
+            parsed(&line.replacen("mount ", "mount-worker 3 ", 1)),
         ) {
             (Ok(Invocation::Mount(raw)), Ok(Invocation::Worker(3, args))) => {
                 assert_eq!(raw.len(), line.split_whitespace().count() - 1);

@@ -123,6 +123,23 @@ impl Link {
         self.say(&Message::Keep(LOCK.into()), &[lock.as_fd()])
     }
 
+    /// Has the guard keep applications from committing to a database when this process cannot see it.
+    pub(crate) fn hold(&self, db: &str, files: &store::Held) -> io::Result<()> {
+        let message = Message::Hold {
+            db: db.to_owned(),
+            shm: files.shm.is_some(),
+            wal: files.wal.is_some(),
+        };
+        let all = [Some(&files.database), files.shm.as_ref(), files.wal.as_ref()];
+        let descriptors: Vec<_> = all.into_iter().flatten().map(|file| file.as_fd()).collect();
+        self.say(&message, &descriptors)
+    }
+
+    /// Ends that. Locks that the guard has are this process's from now on, if it has the same open files.
+    pub(crate) fn let_go(&self, db: &str) -> io::Result<()> {
+        self.say(&Message::LetGo { db: db.to_owned() }, &[])
+    }
+
     /// The mount at `dir` is there, and nobody shall hang on it.
     pub(crate) fn mounted(&self, dir: &Path) -> io::Result<()> {
         let Connection { number, dir } = Connection::of(dir)?;

@@ -2,8 +2,10 @@
 
 mod api;
 mod epoch;
+mod keeper;
 mod listener;
 
+use std::os::fd::AsFd as _;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -77,10 +79,23 @@ impl Node {
     /// `skip-sync` is set. It stops between two parts, without an error, if `shutdown` is cancelled.
     pub(crate) async fn start(&mut self, shutdown: &CancellationToken) -> anyhow::Result<()> {
         // The port first: another node that is running here is noticed before anything is touched.
-        let listener = listener::bind(&self.config.http.addr).await?;
+        let listener = match self.inherited.port.take() {
+            Some(port) => listener::take_over(port)?,
+            None => listener::bind(&self.config.http.addr).await?,
+        };
+        self.guard
+            .keep_port(listener.as_fd())
+            .context("have the port kept")?;
         let standing = self.standing()?;
         let store = self.open_store(&standing).await?;
         self.store = Some(Arc::clone(&store));
+        self.guard
+            .keep_lock(store.lock())
+            .context("have the lock of the data directory kept")?;
+        store.attach_keeper(Arc::new(keeper::GuardKeeper::new(
+            self.guard.clone(),
+            std::mem::take(&mut self.inherited.locked),
+        )));
         if shutdown.is_cancelled() {
             return Ok(());
         }
@@ -107,6 +122,9 @@ impl Node {
         }));
         self.unmounted = Some(unmounted);
         self.mount = Some(mount);
+        if self.inherited.before > 0 {
+            self.let_applications_in(&store).await?;
+        }
         if shutdown.is_cancelled() {
             return Ok(());
         }
@@ -199,6 +217,21 @@ impl Node {
         Ok(self.config.lease.lease.stand(last)?)
     }
 
+    /// After another process has died: once what was committed meanwhile is captured the guard need not keep
+    /// applications out any more. (On a replica this process takes the locks over, database by database.)
+    async fn let_applications_in(&self, store: &Arc<Store>) -> anyhow::Result<()> {
+        let idle = Arc::clone(store);
+        blocking(move || {
+            idle.wait_until_idle();
+            Ok(())
+        })
+        .await?;
+        if store.role().is_primary() {
+            self.guard.release().context("let applications in again")?;
+        }
+        Ok(())
+    }
+
     async fn open_store(&self, standing: &Standing) -> anyhow::Result<Arc<Store>> {
         let data = &self.config.data;
         let config = StoreConfig {
@@ -206,6 +239,8 @@ impl Node {
             retention_interval: data.retention_interval,
             scrub_interval: data.scrub_interval,
             compress: data.compress,
+            live: self.inherited.session.is_some(),
+            lock: self.inherited.lock.as_ref().map(|lock| lock.try_clone().map(Arc::new)).transpose().context("the lock of the data directory")?,
             ..StoreConfig::new(&data.dir)
         };
         let role = match *standing {
@@ -234,7 +269,7 @@ impl Node {
         .await
     }
 
-    async fn mount(&self, store: &Arc<Store>) -> anyhow::Result<fuse::Mount> {
+    async fn mount(&mut self, store: &Arc<Store>) -> anyhow::Result<fuse::Mount> {
         let config = fuse::MountConfig {
             dir: self.config.fuse.dir.clone(),
             allow_other: self.config.fuse.allow_other,
@@ -243,7 +278,22 @@ impl Node {
             debug: self.mounting.debug,
         };
         let store = Arc::clone(store);
-        let mount = blocking(move || Ok(fuse::mount(store, config)?)).await?;
+        let earlier = self
+            .inherited
+            .session
+            .take()
+            .map(|(device, session)| fuse::Earlier {
+                device,
+                session,
+                revoked: std::mem::take(&mut self.inherited.revoked),
+            });
+        let guard = self.guard.clone();
+        let mount = blocking(move || {
+            let keep: fuse::Keep =
+                Box::new(move |device, session| guard.keep_session(device, session));
+            Ok(fuse::mount(store, config, earlier, keep)?)
+        })
+        .await?;
         tracing::info!(dir = %self.config.fuse.dir.display(), passthrough = mount.passthrough(), "mounted");
         Ok(mount)
     }
