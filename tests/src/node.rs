@@ -14,7 +14,10 @@ use crate::binary::litefs_binary;
 use crate::listener::free_port;
 use crate::mount::{abort, is_mounted, unmount};
 use crate::pos::Pos;
-use crate::process::{Ended, TAG, child_running, kill_tagged, print_waits, processes_tagged, signal, wait_for};
+use crate::process::{
+    Ended, TAG, child_running, has_ended, kill_tagged, print_waits, processes_tagged, signal,
+    wait_for,
+};
 use crate::settings::Settings;
 use crate::stage::Stage;
 use crate::until::until;
@@ -251,12 +254,13 @@ impl Node {
     /// Kills it as the kernel would, guard and all: no chance to clean up. The dead mount stays.
     #[track_caller]
     pub fn kill(&mut self) {
+        let worker = self.worker();
         let mut process = self.process.take().expect("the node is running");
         process.kill().expect("our child can be killed");
         wait_for(&mut process, ENDED, &format!("{} dies", self.name));
         // The worker dies with its guard, in a moment.
         until(ENDED, &format!("{} is dead", self.name), || {
-            processes_tagged(&self.tag).is_empty()
+            processes_tagged(&self.tag).is_empty() && worker.is_none_or(has_ended)
         });
     }
 

@@ -53,6 +53,14 @@ pub(crate) fn child_running(parent: u32, command: &str) -> Option<Pid> {
         .map(Pid::from_raw)
 }
 
+/// Whether a process has closed all its files: it is gone, or a zombie.
+pub(crate) fn has_ended(process: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // The name of the program, in parentheses, may hold anything.
+    stat.rsplit_once(')')
+        .is_none_or(|(_, fields)| fields.trim_start().starts_with(['Z', 'X']))
+}
+
 /// Kills what carries the tag `value`.
 pub(crate) fn kill_tagged(value: &str) {
     for pid in processes_tagged(value) {

@@ -57,7 +57,9 @@ impl Tree {
     fn restore_inode(&self, saved: SavedInode, handles: &[SavedHandle], revoked: &HashSet<String>) {
         let gone = saved.unlinked || revoked.contains(&saved.name);
         let parsed = MountName::parse(&saved.name).ok();
-        let resolved = parsed.filter(|_| !gone).and_then(|name| self.resolve(&name));
+        let resolved = parsed
+            .filter(|_| !gone)
+            .and_then(|name| self.resolve(&name));
         let unlinked = resolved.is_none();
         if unlinked {
             self.session.set_unlinked(Some(saved.slot));
@@ -147,6 +149,8 @@ impl Tree {
 
 /// The names of the logs of databases.
 pub(crate) fn log_names(databases: &[String]) -> HashSet<String> {
-    let names = databases.iter().filter_map(|db| store::DbName::new(db).ok());
+    let names = databases
+        .iter()
+        .filter_map(|db| store::DbName::new(db).ok());
     names.map(|db| db.file(FileKind::Wal)).collect()
 }

@@ -95,9 +95,7 @@ impl Database {
 
     fn is_to_be_guarded(&self) -> bool {
         let env = &self.shared.env;
-        env.is_primary()
-            && env.keeper().is_some()
-            && !self.shared.guarded.load(Ordering::Acquire)
+        env.is_primary() && env.keeper().is_some() && !self.shared.guarded.load(Ordering::Acquire)
     }
 
     /// Whether an application that creates a file need not wait: it cannot.

@@ -119,7 +119,10 @@ impl Fence {
     /// Takes all locks that are to be had; threads wait for the others.
     pub(super) fn close(&mut self) {
         for (db, files) in std::mem::take(&mut self.open) {
-            self.fenced.entry(db).or_default().push(Fenced::begin(files));
+            self.fenced
+                .entry(db)
+                .or_default()
+                .push(Fenced::begin(files));
         }
     }
 
@@ -304,7 +307,14 @@ mod tests {
     fn a_transaction_that_is_going_on_is_waited_for() {
         let place = Place::new();
         let application = place.open("shm");
-        let set = |kind| set_lock(application.as_fd(), libc::F_OFD_SETLK, lock::WAL_WRITE, kind);
+        let set = |kind| {
+            set_lock(
+                application.as_fd(),
+                libc::F_OFD_SETLK,
+                lock::WAL_WRITE,
+                kind,
+            )
+        };
         set(libc::F_WRLCK).unwrap();
         let mut fence = Fence::default();
         fence.hold("db".into(), place.files());
@@ -321,7 +331,14 @@ mod tests {
     fn locks_that_come_after_the_release_are_given_back() {
         let place = Place::new();
         let application = place.open("shm");
-        let set = |kind| set_lock(application.as_fd(), libc::F_OFD_SETLK, lock::WAL_WRITE, kind);
+        let set = |kind| {
+            set_lock(
+                application.as_fd(),
+                libc::F_OFD_SETLK,
+                lock::WAL_WRITE,
+                kind,
+            )
+        };
         set(libc::F_WRLCK).unwrap();
         let mut fence = Fence::default();
         fence.hold("db".into(), place.files());

@@ -130,7 +130,11 @@ impl Link {
             shm: files.shm.is_some(),
             wal: files.wal.is_some(),
         };
-        let all = [Some(&files.database), files.shm.as_ref(), files.wal.as_ref()];
+        let all = [
+            Some(&files.database),
+            files.shm.as_ref(),
+            files.wal.as_ref(),
+        ];
         let descriptors: Vec<_> = all.into_iter().flatten().map(|file| file.as_fd()).collect();
         self.say(&message, &descriptors)
     }

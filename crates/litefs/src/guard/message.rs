@@ -118,7 +118,11 @@ pub(crate) fn send(
     let bytes = message.encode();
     let raw: Vec<RawFd> = descriptors.iter().map(|fd| fd.as_raw_fd()).collect();
     let rights = [ControlMessage::ScmRights(&raw)];
-    let control = if raw.is_empty() { &rights[..0] } else { &rights };
+    let control = if raw.is_empty() {
+        &rights[..0]
+    } else {
+        &rights
+    };
     loop {
         let sent = sendmsg::<()>(
             socket.as_raw_fd(),
@@ -152,8 +156,10 @@ pub(crate) fn receive(
                 for control in received.cmsgs().into_iter().flatten() {
                     if let ControlMessageOwned::ScmRights(raw) = control {
                         // SAFETY: the kernel has just made these descriptors for us, and nobody else knows them.
-                        descriptors
-                            .extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+                        descriptors.extend(
+                            raw.into_iter()
+                                .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
+                        );
                     }
                 }
                 break received.bytes;

@@ -72,7 +72,9 @@ pub(super) fn revoke(device: &OwnedFd, file: BorrowedFd<'_>) -> io::Result<()> {
     reply_to(device, thread)?;
     match outcome.recv_timeout(PATIENCE) {
         Ok(Err(_)) => Ok(()),
-        Ok(Ok(())) => Err(io::Error::other("the kernel took the answer for a good one")),
+        Ok(Ok(())) => Err(io::Error::other(
+            "the kernel took the answer for a good one",
+        )),
         Err(error) => Err(io::Error::other(error)),
     }
 }

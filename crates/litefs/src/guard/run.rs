@@ -161,7 +161,7 @@ impl Guard {
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.timer.as_fd(), PollFlags::POLLIN),
         ];
-        if let Some(worker) = &self.worker {
+        if let Some(worker) = self.worker.as_ref().filter(|worker| !worker.silent) {
             fds.push(PollFd::new(worker.socket(), PollFlags::POLLIN));
         }
         match poll(&mut fds, timeout) {
@@ -235,14 +235,16 @@ impl Guard {
 
     /// Hears what the worker has to say.
     fn listen(&mut self) {
-        while let Some(worker) = &self.worker {
+        while let Some(worker) = self.worker.as_mut().filter(|worker| !worker.silent) {
             match receive(worker.socket(), MsgFlags::MSG_DONTWAIT) {
                 Ok(Some((message, descriptors))) => self.on_message(message, descriptors),
-                Ok(None) => return,
+                Ok(None) => worker.silent = true,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
                 Err(error) => {
-                    eprintln!("ERROR: guard: {error}");
-                    return;
+                    worker.silent = true;
+                    if error.kind() != std::io::ErrorKind::ConnectionReset {
+                        eprintln!("ERROR: guard: {error}");
+                    }
                 }
             }
         }
@@ -332,7 +334,9 @@ impl Guard {
             };
             match outcome {
                 Ok(()) => {
-                    eprintln!("WARN: guard: {db}: a transaction did not end: its connection was cut off");
+                    eprintln!(
+                        "WARN: guard: {db}: a transaction did not end: its connection was cut off"
+                    );
                     revoked.push(db);
                 }
                 Err(error) => eprintln!("ERROR: guard: {db}: its log cannot be revoked: {error}"),
@@ -386,7 +390,9 @@ impl Guard {
             worker.signal(signal);
             return None;
         }
-        eprintln!("ERROR: no node was running: what applications committed since it died is captured at the next start");
+        eprintln!(
+            "ERROR: no node was running: what applications committed since it died is captured at the next start"
+        );
         self.take_mount_down();
         Some(ExitCode::FAILURE)
     }
@@ -398,7 +404,9 @@ impl Guard {
             Some(worker) if resumable => {
                 let _ = send(worker.socket(), &Message::Leave, &[]);
             }
-            _ => eprintln!("ERROR: the node cannot be replaced now: it is not up, or not mounted by root"),
+            _ => eprintln!(
+                "ERROR: the node cannot be replaced now: it is not up, or not mounted by root"
+            ),
         }
     }
 
@@ -452,7 +460,9 @@ impl Guard {
         }
         match self.restarts.after_death(Instant::now()) {
             Some(pause) => {
-                eprintln!("ERROR: the node {how}: applications wait, another one is started on the same mount");
+                eprintln!(
+                    "ERROR: the node {how}: applications wait, another one is started on the same mount"
+                );
                 self.next = Some(Instant::now() + pause);
                 Ok(None)
             }

@@ -132,7 +132,10 @@ fn is_done(input: &[u8]) -> bool {
 }
 
 fn end(input: &[u8]) -> ExitCode {
-    let order = input.split(|&byte| byte == 0).filter_map(decode).next_back();
+    let order = input
+        .split(|&byte| byte == 0)
+        .filter_map(decode)
+        .next_back();
     if let Some(connection) = order.filter(Connection::is_still_mounted) {
         connection.abort();
     }
@@ -151,7 +154,10 @@ mod tests {
         };
         let bytes = encode(&order);
         assert!(!is_done(&bytes));
-        let read = bytes.split(|&byte| byte == 0).filter_map(decode).next_back();
+        let read = bytes
+            .split(|&byte| byte == 0)
+            .filter_map(decode)
+            .next_back();
         assert_eq!(read, Some(order));
         assert!(is_done(&[bytes, DONE.to_vec()].concat()));
         assert!(is_done(DONE));

@@ -7,9 +7,10 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::Pid;
 
@@ -22,13 +23,18 @@ pub(crate) const COMMAND: &str = "mount-worker";
 /// Of the flags of a process, which `/proc/PID/stat` shows: it is ending.
 const PF_EXITING: u32 = 4;
 
+/// Who takes longer than this to end hangs.
+const STUCK: Duration = Duration::from_millis(80);
+
 /// A child of the guard.
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) pid: Pid,
     pub(super) socket: OwnedFd,
-    /// It was seen ending once: the next time it is stuck.
-    pub(super) ending: bool,
+    /// When it was first seen on its way out.
+    ending: Option<Instant>,
+    /// It has closed its end of the socket.
+    pub(super) silent: bool,
 }
 
 impl Worker {
@@ -51,9 +57,11 @@ impl Worker {
             // SAFETY: the descriptor is open in the child, which is a copy of the process in which `theirs` lives.
             let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(inherited) };
             fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::empty()))?;
+            // The guard reads its signals from a descriptor, and has them blocked for that.
+            SigSet::empty().thread_set_mask()?;
             Ok(())
         };
-        // SAFETY: between fork and exec the closure makes one system call, and neither allocates nor takes a lock.
+        // SAFETY: between fork and exec the closure makes two system calls, and neither allocates nor takes a lock.
         unsafe { command.pre_exec(inherit) };
         let child = command.spawn()?;
         drop(theirs);
@@ -61,7 +69,8 @@ impl Worker {
             // The guard waits for any child of its own; a process id fits.
             pid: Pid::from_raw(child.id().cast_signed()),
             socket: ours,
-            ending: false,
+            ending: None,
+            silent: false,
         })
     }
 
@@ -73,8 +82,12 @@ impl Worker {
     /// Looks whether it hangs on its way out. The last of its threads to end gives back its memory, and with it mappings
     /// of files in its own mount: the kernel waits there for what is still to be written, before it tells anybody.
     pub(super) fn is_stuck(&mut self) -> bool {
-        let before = std::mem::replace(&mut self.ending, is_ending(self.pid));
-        before && self.ending
+        let since = self.ending.get_or_insert_with(Instant::now);
+        if !is_ending(self.pid) {
+            self.ending = None;
+            return false;
+        }
+        since.elapsed() >= STUCK
     }
 
     pub(super) fn socket(&self) -> std::os::fd::BorrowedFd<'_> {

@@ -40,7 +40,10 @@ impl Keeper for GuardKeeper {
     }
 
     fn take_back(&self, db: &DbName) -> Option<(File, Option<File>)> {
-        let mut locked = self.locked.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut locked = self
+            .locked
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         locked.remove(db.as_str())
     }
 }

@@ -59,7 +59,12 @@ pub(crate) struct Node {
 
 impl Node {
     /// A node of which nothing is up.
-    pub(crate) fn new(config: Config, mounting: Mounting, guard: Link, inherited: Inherited) -> Node {
+    pub(crate) fn new(
+        config: Config,
+        mounting: Mounting,
+        guard: Link,
+        inherited: Inherited,
+    ) -> Node {
         let cancel = CancellationToken::new();
         Node {
             config,
@@ -240,7 +245,13 @@ impl Node {
             scrub_interval: data.scrub_interval,
             compress: data.compress,
             live: self.inherited.session.is_some(),
-            lock: self.inherited.lock.as_ref().map(|lock| lock.try_clone().map(Arc::new)).transpose().context("the lock of the data directory")?,
+            lock: self
+                .inherited
+                .lock
+                .as_ref()
+                .map(|lock| lock.try_clone().map(Arc::new))
+                .transpose()
+                .context("the lock of the data directory")?,
             ..StoreConfig::new(&data.dir)
         };
         let role = match *standing {

@@ -41,12 +41,10 @@ impl Core {
             return;
         };
         let held = self.open_for_keeper(wanted).and_then(|files| {
-            keeper
-                .hold(self.name(), files)
-                .map_err(|source| Error::Io {
-                    what: format!("database {}: tell the guard", self.name()),
-                    source,
-                })
+            keeper.hold(self.name(), files).map_err(|source| Error::Io {
+                what: format!("database {}: tell the guard", self.name()),
+                source,
+            })
         });
         match held {
             Ok(()) => {
@@ -102,7 +100,12 @@ impl Core {
             .files()
             .and_then(|files| keeper.hold(self.name(), files));
         match held {
-            Ok(()) => self.held = Some(Holding { shm: true, wal: true }),
+            Ok(()) => {
+                self.held = Some(Holding {
+                    shm: true,
+                    wal: true,
+                })
+            }
             Err(error) => {
                 tracing::error!(database = %self.name(), %error, "applications could write here if this process died");
             }
