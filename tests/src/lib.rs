@@ -29,6 +29,7 @@ mod pos;
 mod process;
 mod requirement;
 mod settings;
+mod shared_table;
 mod stage;
 mod tmpfs;
 mod tool;

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -19,6 +19,7 @@ use crate::process::{
     wait_for,
 };
 use crate::settings::Settings;
+use crate::shared_table::set_deadline;
 use crate::stage::Stage;
 use crate::until::until;
 
@@ -202,10 +203,42 @@ impl Node {
         kill(worker, Signal::SIGKILL).expect("it runs");
     }
 
-    /// Sends a signal to the guard.
+    /// Lets the worker's right to commit end after a time, as the worker itself would that has a lease.
     #[track_caller]
-    pub fn signal_guard(&self, kind: Signal) {
-        signal(self.process.as_ref().expect("the node is running"), kind);
+    pub fn set_deadline(&self, after: Duration) {
+        set_deadline(self.guard_pid(), after);
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub fn await_end(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("the node is running");
+        wait_for(
+            &mut process,
+            ENDED,
+            &format!("{} ends by itself", self.name),
+        )
+    }
+
+    /// Ends it with SIGTERM, whatever its exit code: no mount and no process may be left.
+    #[track_caller]
+    pub fn terminate(&mut self) {
+        signal(
+            self.process.as_ref().expect("the node is running"),
+            Signal::SIGTERM,
+        );
+        self.await_end();
+        assert!(
+            !is_mounted(self.mount()),
+            "{} has left its mount",
+            self.name
+        );
+        let left = processes_tagged(&self.tag);
+        assert!(
+            left.is_empty(),
+            "{} has left processes: {left:?}",
+            self.name
+        );
     }
 
     /// Stops it as an operator would, and checks that it ends well: exit code 0, no mount, no process left.

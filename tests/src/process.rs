@@ -57,8 +57,12 @@ pub(crate) fn child_running(parent: u32, command: &str) -> Option<Pid> {
 pub(crate) fn has_ended(process: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     // The name of the program, in parentheses, may hold anything.
-    stat.rsplit_once(')')
-        .is_none_or(|(_, fields)| fields.trim_start().starts_with(['Z', 'X']))
+    let dead = stat
+        .rsplit_once(')')
+        .is_none_or(|(_, fields)| fields.trim_start().starts_with(['Z', 'X']));
+    // Its first thread may be gone before the others.
+    let threads = fs::read_dir(format!("/proc/{process}/task")).map_or(0, Iterator::count);
+    dead && threads <= 1
 }
 
 /// Kills what carries the tag `value`.

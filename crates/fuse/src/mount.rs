@@ -223,6 +223,11 @@ impl Mount {
             .load(std::sync::atomic::Ordering::Relaxed)
     }
 
+    /// Whether another process could go on with it.
+    pub fn can_be_resumed(&self) -> bool {
+        self.tree.device.is_some() && session::can_be_resumed(&self.tree.session)
+    }
+
     /// Calls `then` when the mount ends, whoever ended it; not after [`Mount::unmount`] has begun.
     pub fn when_ended(&self, then: Box<dyn FnOnce() + Send>) {
         *self.ended.lock() = Some(then);

@@ -27,7 +27,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use cli::{Invocation, Refusal};
-use commands::{dev, export, import, load, mount, version};
+use commands::{dev, export, import, load, mount, upgrade, version};
 
 fn main() -> ExitCode {
     let outcome = match cli::parse(std::env::args_os().skip(1)) {
@@ -54,6 +54,7 @@ fn run(invocation: Invocation) -> anyhow::Result<ExitCode> {
         Invocation::Worker(descriptor, args) => mount::run(descriptor, &args),
         Invocation::Import(transfer) => on_this_thread(import::run(transfer)).map(done),
         Invocation::Export(transfer) => on_this_thread(export::run(transfer)).map(done),
+        Invocation::Upgrade(args) => upgrade::run(&args).map(done),
         Invocation::Dev(args) => on_this_thread(dev::run(args)),
         Invocation::LoadWriter(args) => load::write(&args).map(done),
         Invocation::LoadReader(args) => load::read(&args).map(done),

@@ -27,6 +27,9 @@ pub trait Keeper: Send + Sync {
     /// No application has the database open any more, or this process holds the locks itself.
     fn let_go(&self, db: &DbName);
 
+    /// This process is the primary, and knows what was committed since an earlier one died: applications may commit again.
+    fn release(&self, db: &DbName);
+
     /// What the keeper has locked since an earlier process died: the database with a shared lock on SHARED, the -shm with
     /// WAL_WRITE_LOCK, in the same open files. Once for each database.
     fn take_back(&self, db: &DbName) -> Option<(File, Option<File>)>;

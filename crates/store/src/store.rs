@@ -193,14 +193,6 @@ impl Store {
         self.env.attach_keeper(keeper);
     }
 
-    /// Waits until every database has done what it was told so far.
-    pub fn wait_until_idle(&self) {
-        for db in self.all_databases() {
-            // A database that is gone has nothing to do.
-            let _ = db.call(|_| ());
-        }
-    }
-
     /// The lock on the data directory: whoever has it open has the directory.
     pub fn lock(&self) -> &File {
         &self.lock

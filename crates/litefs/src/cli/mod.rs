@@ -10,7 +10,9 @@ use std::ffi::OsString;
 
 use clap::error::ErrorKind;
 
-pub(crate) use args::{DevArgs, LOAD_READER, LOAD_WRITER, LoadArgs, MountArgs, Transfer};
+pub(crate) use args::{
+    DevArgs, LOAD_READER, LOAD_WRITER, LoadArgs, MountArgs, Transfer, UpgradeArgs,
+};
 use args::{ExportArgs, ImportArgs};
 
 /// What the user asks for.
@@ -20,6 +22,7 @@ pub(crate) enum Invocation {
     Mount(Vec<OsString>),
     Import(Transfer),
     Export(Transfer),
+    Upgrade(UpgradeArgs),
     Dev(DevArgs),
     LoadWriter(LoadArgs),
     LoadReader(LoadArgs),
@@ -66,6 +69,7 @@ Commands:
     mount      run a node: mount its directory, replicate the databases in it
     import     put a SQLite database into a running cluster
     export     get a copy of a database from a running node
+    upgrade    have a running node go on with a new version of this program
     dev        try it out: a primary and a replica on this machine
     version    print the version
 
@@ -96,6 +100,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         "export" => flags::parse(args, 1)
             .and_then(ExportArgs::checked)
             .map(Invocation::Export),
+        "upgrade" => flags::parse(args, 1).map(Invocation::Upgrade),
         "dev" => flags::parse(args, 2).map(Invocation::Dev),
         LOAD_WRITER => flags::parse(args, 2).map(Invocation::LoadWriter),
         LOAD_READER => flags::parse(args, 2).map(Invocation::LoadReader),
@@ -280,6 +285,7 @@ mod tests {
             "export",
             "export -h",
             "dev -h",
+            "upgrade -h",
         ] {
             match parsed(line) {
                 Err(Refusal::Usage(text)) => assert!(text.contains("Usage"), "{line:?}: {text}"),

@@ -6,4 +6,5 @@ pub(crate) mod import;
 pub(crate) mod load;
 pub(crate) mod mount;
 mod progress;
+pub(crate) mod upgrade;
 pub(crate) mod version;

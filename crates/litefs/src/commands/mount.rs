@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tokio::runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -85,7 +84,7 @@ async fn stay(
     match node.start(shutdown).await {
         Ok(()) if shutdown.is_cancelled() => return Ok(Why::Asked),
         Ok(()) => {
-            link.ready().context("tell the guard that the node is up")?;
+            node.announce()?;
             say(&format!("{READY}{}\n", node.introduction()));
         }
         Err(error) if exit_on_error => return Err(error),

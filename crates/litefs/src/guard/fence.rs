@@ -126,13 +126,15 @@ impl Fence {
         }
     }
 
-    /// Whether applications are kept out.
-    pub(super) fn is_closed(&self) -> bool {
-        !self.fenced.is_empty()
+    /// Gives the locks on a database back.
+    pub(super) fn release(&mut self, db: &str) {
+        for fenced in self.fenced.remove(db).into_iter().flatten() {
+            fenced.release();
+        }
     }
 
     /// Gives all locks back.
-    pub(super) fn release(&mut self) {
+    pub(super) fn release_all(&mut self) {
         for fenced in std::mem::take(&mut self.fenced).into_values().flatten() {
             fenced.release();
         }
@@ -141,7 +143,7 @@ impl Fence {
     /// Forgets everything: the mount is gone.
     pub(super) fn clear(&mut self) {
         self.open.clear();
-        self.release();
+        self.release_all();
     }
 
     /// The fenced databases.
@@ -155,6 +157,15 @@ impl Fence {
     pub(super) fn still_open(&self) -> Vec<(String, Option<BorrowedFd<'_>>)> {
         self.fenced()
             .filter(|(db, fenced)| !fenced.is_held() && !self.revoked.contains_key(*db))
+            .map(|(db, fenced)| (db.clone(), fenced.wal()))
+            .collect()
+    }
+
+    /// The logs of all databases.
+    pub(super) fn logs(&self) -> Vec<(String, Option<BorrowedFd<'_>>)> {
+        let fenced = self.fenced();
+        fenced
+            .filter(|(_, fenced)| fenced.wal().is_some())
             .map(|(db, fenced)| (db.clone(), fenced.wal()))
             .collect()
     }
@@ -294,12 +305,12 @@ mod tests {
         fence.hold("db".into(), place.files());
         assert!(writes(&application));
         fence.close();
-        assert!(fence.is_closed() && fence.still_open().is_empty());
+        assert!(fence.still_open().is_empty());
         assert!(!writes(&application));
         // The next worker opens the files anew: the old ones keep the locks until it may commit.
         fence.hold("db".into(), place.files());
         assert!(!writes(&application));
-        fence.release();
+        fence.release("db");
         assert!(writes(&application));
     }
 
@@ -323,7 +334,7 @@ mod tests {
         set(libc::F_UNLCK).unwrap();
         until(|| fence.still_open().is_empty());
         assert!(!writes(&application));
-        fence.release();
+        fence.release("db");
         assert!(writes(&application));
     }
 
@@ -343,7 +354,7 @@ mod tests {
         let mut fence = Fence::default();
         fence.hold("db".into(), place.files());
         fence.close();
-        fence.release();
+        fence.release("db");
         set(libc::F_UNLCK).unwrap();
         until(|| writes(&application));
     }

@@ -164,9 +164,14 @@ impl Link {
         self.say(&Message::Ready, &[])
     }
 
-    /// This node may commit: applications are let in again.
-    pub(crate) fn release(&self) -> io::Result<()> {
-        self.say(&Message::Release, &[])
+    /// This node may commit to a database: applications are let in again.
+    pub(crate) fn release(&self, db: &str) -> io::Result<()> {
+        self.say(&Message::Release { db: db.to_owned() }, &[])
+    }
+
+    /// The same for all databases. The guard is gone if that cannot be said.
+    pub(crate) fn release_all(&self) {
+        let _ = self.say(&Message::ReleaseAll, &[]);
     }
 
     /// This process ends for a successor.

@@ -33,8 +33,10 @@ pub(crate) enum Message {
     Unmounted,
     /// The node is up.
     Ready,
-    /// The worker may commit: the locks are to be given back.
-    Release,
+    /// The worker may commit, and knows what was committed to a database: the locks on it are to be given back.
+    Release { db: String },
+    /// The same for all of them.
+    ReleaseAll,
     /// The deadline in the table is earlier than it was.
     Deadline,
     /// The worker ends for a successor.
@@ -61,7 +63,8 @@ impl Message {
             }
             Message::Unmounted => vec![b'u'],
             Message::Ready => vec![b'r'],
-            Message::Release => vec![b'f'],
+            Message::Release { db } => text(b'f', db),
+            Message::ReleaseAll => vec![b'F'],
             Message::Deadline => vec![b'd'],
             Message::Leaving => vec![b'x'],
             Message::Leave => vec![b'X'],
@@ -97,7 +100,8 @@ impl Message {
             }),
             b'u' => nothing(Message::Unmounted),
             b'r' => nothing(Message::Ready),
-            b'f' => nothing(Message::Release),
+            b'f' => Some(Message::Release { db: text(rest)? }),
+            b'F' => nothing(Message::ReleaseAll),
             b'd' => nothing(Message::Deadline),
             b'x' => nothing(Message::Leaving),
             b'X' => nothing(Message::Leave),
@@ -213,7 +217,8 @@ mod tests {
             },
             Message::Unmounted,
             Message::Ready,
-            Message::Release,
+            Message::Release { db: "app".into() },
+            Message::ReleaseAll,
             Message::Deadline,
             Message::Leaving,
             Message::Leave,

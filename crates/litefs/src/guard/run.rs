@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -56,6 +56,10 @@ struct Guard {
     next: Option<Instant>,
     started: u32,
     restarts: Restarts,
+    /// The deadline that the timer is set to.
+    armed: u64,
+    /// The one that the worker found when it started: not its own.
+    inherited: u64,
     /// What the next worker goes on with.
     kept: BTreeMap<String, OwnedFd>,
     fence: Fence,
@@ -100,6 +104,8 @@ impl Guard {
             next: None,
             started: 0,
             restarts: Restarts::default(),
+            armed: NO_DEADLINE,
+            inherited: NO_DEADLINE,
             kept: BTreeMap::new(),
             fence: Fence::default(),
             connection: None,
@@ -129,6 +135,8 @@ impl Guard {
             }
             if due {
                 self.on_timer()?;
+            } else if self.table.deadline() < self.armed {
+                self.set_timer().context("set the timer of the deadline")?;
             }
             if signalled && let Some(end) = self.on_signals()? {
                 return Ok(end);
@@ -199,6 +207,7 @@ impl Guard {
         // If it is dead already that is noticed soon.
         let _ = self.brief(&worker);
         self.worker = Some(worker);
+        self.inherited = self.table.deadline();
         self.started += 1;
         self.ready = false;
         self.leaving = false;
@@ -277,20 +286,19 @@ impl Guard {
                 self.connection = None;
             }
             Message::Ready => self.ready = true,
-            Message::Release => self.fence.release(),
-            Message::Deadline => {
-                if let Err(error) = self.set_timer() {
-                    eprintln!("ERROR: guard: no timer for the deadline: {error}");
-                }
-            }
+            Message::Release { db } => self.fence.release(&db),
+            Message::ReleaseAll => self.fence.release_all(),
+            // It is looked at whenever the guard wakes up.
+            Message::Deadline => {}
             Message::Leaving => self.leaving = true,
             Message::Leave | Message::Go { .. } | Message::Locked { .. } => {}
         }
     }
 
     /// Arms the timer for the deadline that the table says.
-    fn set_timer(&self) -> nix::Result<()> {
-        match self.table.deadline() {
+    fn set_timer(&mut self) -> nix::Result<()> {
+        self.armed = self.table.deadline();
+        match self.armed {
             NO_DEADLINE => self.timer.unset(),
             deadline => {
                 let at = i64::try_from(deadline.max(1)).unwrap_or(i64::MAX);
@@ -310,41 +318,46 @@ impl Guard {
         if deadline == NO_DEADLINE || Duration::from_nanos(deadline) > boottime() {
             return self.set_timer().context("set the timer of the deadline");
         }
-        self.expire();
+        // The next one is another worker's.
+        self.table.set_deadline(NO_DEADLINE);
+        self.armed = NO_DEADLINE;
+        self.expire(deadline != self.inherited);
         Ok(())
     }
 
-    /// The worker may not commit any more, and has not said that it does not.
-    fn expire(&mut self) {
+    /// Nobody may commit any more, and the worker has not said that nobody does. `own`: it was the worker's deadline, and
+    /// not that of one before it.
+    fn expire(&mut self, own: bool) {
         self.listen();
         self.fence.close();
+        if !own && self.fence.still_open().is_empty() {
+            return;
+        }
         if let Some(worker) = &self.worker {
             eprintln!("ERROR: guard: the node has not renewed its lease in time and is killed");
             worker.signal(Signal::SIGKILL);
+            // Who revokes must be the only one who reads the device.
             self.await_death();
         }
-        let Some(device) = self.kept.get(DEVICE) else {
-            return;
-        };
-        let mut revoked = Vec::new();
-        for (db, wal) in self.fence.still_open() {
-            let outcome = match wal {
-                Some(wal) => revoke(device, wal),
-                None => Err(std::io::ErrorKind::NotFound.into()),
-            };
-            match outcome {
-                Ok(()) => {
-                    eprintln!(
-                        "WARN: guard: {db}: a transaction did not end: its connection was cut off"
-                    );
-                    revoked.push(db);
-                }
-                Err(error) => eprintln!("ERROR: guard: {db}: its log cannot be revoked: {error}"),
-            }
-        }
-        for db in revoked {
+        for db in self.revoke(self.fence.still_open()) {
+            eprintln!("WARN: guard: {db}: a transaction did not end: its connection was cut off");
             self.fence.note_revoked(db);
         }
+    }
+
+    /// Takes the logs of these databases away from whoever has them open; returns the databases for which it succeeded.
+    fn revoke(&self, logs: Vec<(String, Option<BorrowedFd<'_>>)>) -> Vec<String> {
+        let Some(device) = self.kept.get(DEVICE) else {
+            return Vec::new();
+        };
+        let revoke_one = |(db, wal): (String, Option<BorrowedFd<'_>>)| match revoke(device, wal?) {
+            Ok(()) => Some(db),
+            Err(error) => {
+                eprintln!("ERROR: guard: {db}: its log cannot be revoked: {error}");
+                None
+            }
+        };
+        logs.into_iter().filter_map(revoke_one).collect()
     }
 
     /// Waits until a worker that was killed reads the device no more. Its status is left to be taken.
@@ -493,6 +506,9 @@ impl Guard {
     /// Nobody will serve the mount any more: its callers get errors. It stays, dead, so that nobody takes the bare
     /// directory for an empty one.
     fn give_up(&mut self) {
+        // Locks go with this process.
+        self.fence.close();
+        self.revoke(self.fence.logs());
         if self.connection.take().is_some() {
             self.watcher.abort();
         }

@@ -99,6 +99,7 @@ impl Table {
         self.word(Word::Deadline).swap(deadline, Ordering::AcqRel) > deadline
     }
 
+    #[cfg(test)]
     /// The epoch in which the worker is the primary; 0 if it is not.
     pub(crate) fn epoch(&self) -> u64 {
         self.word(Word::Epoch).load(Ordering::Acquire)

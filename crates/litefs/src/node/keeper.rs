@@ -39,6 +39,12 @@ impl Keeper for GuardKeeper {
         }
     }
 
+    fn release(&self, db: &DbName) {
+        if let Err(error) = self.guard.release(db.as_str()) {
+            tracing::error!(database = %db, %error, "the guard cannot be told");
+        }
+    }
+
     fn take_back(&self, db: &DbName) -> Option<(File, Option<File>)> {
         let mut locked = self
             .locked

@@ -4,6 +4,7 @@ mod api;
 mod epoch;
 mod keeper;
 mod listener;
+mod running;
 
 use std::os::fd::AsFd as _;
 use std::sync::{Arc, OnceLock};
@@ -22,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::guard::{Inherited, Link};
 use crate::host;
+
+pub(crate) use running::Running;
 
 /// How long what is being applied, and requests that are being answered, may take to end at a stop.
 const END: Duration = Duration::from_secs(5);
@@ -127,9 +130,6 @@ impl Node {
         }));
         self.unmounted = Some(unmounted);
         self.mount = Some(mount);
-        if self.inherited.before > 0 {
-            self.let_applications_in(&store).await?;
-        }
         if shutdown.is_cancelled() {
             return Ok(());
         }
@@ -220,21 +220,6 @@ impl Node {
     fn standing(&self) -> anyhow::Result<Standing> {
         let last = epoch::read(&self.config.data.dir)?;
         Ok(self.config.lease.lease.stand(last)?)
-    }
-
-    /// After another process has died: once what was committed meanwhile is captured the guard need not keep
-    /// applications out any more. (On a replica this process takes the locks over, database by database.)
-    async fn let_applications_in(&self, store: &Arc<Store>) -> anyhow::Result<()> {
-        let idle = Arc::clone(store);
-        blocking(move || {
-            idle.wait_until_idle();
-            Ok(())
-        })
-        .await?;
-        if store.role().is_primary() {
-            self.guard.release().context("let applications in again")?;
-        }
-        Ok(())
     }
 
     async fn open_store(&self, standing: &Standing) -> anyhow::Result<Arc<Store>> {
@@ -335,6 +320,15 @@ impl Node {
         synced.map(drop).context("following the primary ended")
     }
 
+    /// Tells the guard, and whoever wants to replace this process, that the node is up.
+    pub(crate) fn announce(&self) -> anyhow::Result<()> {
+        let resumable = self.mount.as_ref().is_some_and(fuse::Mount::can_be_resumed);
+        Running::this(resumable)?.write(&self.config.data.dir)?;
+        self.guard
+            .ready()
+            .context("tell the guard that the node is up")
+    }
+
     /// What there is to say once it is up, in one line.
     pub(crate) fn introduction(&self) -> String {
         let role = self
@@ -392,6 +386,8 @@ impl Node {
         if let Some(api) = self.api.take() {
             end("the API", api).await;
         }
+        // What the guard has open would keep the mount busy.
+        self.guard.release_all();
         let unmounted = match self.mount.take() {
             Some(mount) => blocking(move || Ok(mount.unmount()?)).await,
             None => Ok(()),

@@ -126,6 +126,9 @@ impl Core {
         self.diff("another process was serving it")?;
         self.shared.dirty.lock().clear();
         self.settled = true;
+        if let Some(keeper) = self.env().keeper() {
+            keeper.release(self.name());
+        }
         Ok(())
     }
 
