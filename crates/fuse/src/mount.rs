@@ -137,6 +137,11 @@ pub fn mount(
     // Before the first request: an application must not be the first to open a database on a replica.
     store.attach_mount(Arc::new(client));
     mount.session = Some(session.spawn().map_err(failed)?);
+    if resumed {
+        // Answered by one of the threads that are started now.
+        let _ = nix::sys::statvfs::statvfs(&dir);
+        store.mount_answers();
+    }
     Ok(mount)
 }
 

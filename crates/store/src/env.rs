@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::error::{Error, IoContext};
 use crate::events::{Event, Observer};
@@ -35,6 +35,9 @@ pub(crate) struct Env {
     pub(crate) unclean: AtomicBool,
     mount: OnceLock<Arc<dyn Mount>>,
     keeper: OnceLock<Arc<dyn Keeper>>,
+    /// The mount answers. (One that was there before this process does so later than it can be opened.)
+    answers: Mutex<bool>,
+    answering: Condvar,
     role: RwLock<Role>,
     observers: Mutex<Vec<Weak<dyn Observer>>>,
 }
@@ -50,6 +53,7 @@ impl Env {
         was_primary: bool,
     ) -> Env {
         let data = DataDir::new(&config.data_dir);
+        let live = config.live;
         Env {
             config,
             data,
@@ -62,6 +66,8 @@ impl Env {
             unclean: AtomicBool::new(false),
             mount: OnceLock::new(),
             keeper: OnceLock::new(),
+            answers: Mutex::new(!live),
+            answering: Condvar::new(),
             role: RwLock::new(Role::None),
             observers: Mutex::new(Vec::new()),
         }
@@ -111,6 +117,21 @@ impl Env {
     pub(crate) fn attach_mount(&self, mount: Arc<dyn Mount>) {
         if self.mount.set(mount).is_err() {
             tracing::error!("the store has a mount already; the second one is not used");
+        }
+    }
+
+    /// The mount answers from now on.
+    pub(crate) fn mount_answers(&self) {
+        *self.answers.lock() = true;
+        self.answering.notify_all();
+    }
+
+    /// Waits for that. Whoever unmaps a file of the mount holds up every other thread that needs memory until the kernel
+    /// has an answer to what is written then: before there are threads to give it there would never be any.
+    pub(crate) fn wait_for_answers(&self) {
+        let mut answers = self.answers.lock();
+        while !*answers {
+            self.answering.wait(&mut answers);
         }
     }
 

@@ -193,6 +193,11 @@ impl Store {
         self.env.attach_keeper(keeper);
     }
 
+    /// The mount answers: a store that was opened live finds out now what was committed.
+    pub fn mount_answers(&self) {
+        self.env.mount_answers();
+    }
+
     /// The lock on the data directory: whoever has it open has the directory.
     pub fn lock(&self) -> &File {
         &self.lock

@@ -126,6 +126,8 @@ impl Core {
         self.diff("another process was serving it")?;
         self.shared.dirty.lock().clear();
         self.settled = true;
+        // Joins: what is published is known only while there is an index.
+        self.capture(Occasion::Wake)?;
         if let Some(keeper) = self.env().keeper() {
             keeper.release(self.name());
         }
@@ -231,6 +233,7 @@ impl Core {
         if !self.live {
             return true;
         }
+        self.env().wait_for_answers();
         let result = self.come_up_live();
         self.latch(LatchKind::Role, &result);
         result.is_ok()
