@@ -31,6 +31,7 @@ mod pos;
 mod process;
 mod requirement;
 mod settings;
+mod shared_table;
 mod stage;
 mod tmpfs;
 mod tool;

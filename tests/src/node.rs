@@ -4,10 +4,11 @@ use std::fs::{self, File};
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::api::Api;
 use crate::binary::litefs_binary;
@@ -17,9 +18,11 @@ use crate::mount::{abort, is_mounted, unmount};
 use crate::network::Host;
 use crate::pos::Pos;
 use crate::process::{
-    Ended, TAG, kill_tagged, print_waits, processes_tagged, signal, signal_tagged, wait_for,
+    Ended, TAG, child_running, has_ended, kill_tagged, print_waits, processes_tagged, signal,
+    signal_tagged, wait_for,
 };
 use crate::settings::{LeaseSettings, Settings};
+use crate::shared_table::set_deadline;
 use crate::stage::Stage;
 use crate::until::until;
 
@@ -197,13 +200,74 @@ impl Node {
         );
     }
 
-    /// The id of its process.
+    /// The id of its process that does the work: not of the guard, which was started.
     ///
     /// # Panics
     /// If it is not running.
     #[track_caller]
     pub fn pid(&self) -> u32 {
+        let worker = self.worker().expect("the node is running");
+        worker.as_raw().unsigned_abs()
+    }
+
+    /// The id of the guard.
+    ///
+    /// # Panics
+    /// If it is not running.
+    #[track_caller]
+    pub fn guard_pid(&self) -> u32 {
         self.process.as_ref().expect("the node is running").id()
+    }
+
+    /// The process that does the work, if there is one now.
+    pub fn worker(&self) -> Option<Pid> {
+        let guard = self.process.as_ref()?.id();
+        child_running(guard, "mount-worker")
+    }
+
+    /// Kills the process that does the work, and not its guard.
+    #[track_caller]
+    pub fn kill_worker(&self) {
+        let worker = self.worker().expect("the node is running");
+        kill(worker, Signal::SIGKILL).expect("it runs");
+    }
+
+    /// Lets the worker's right to commit end after a time, as the worker itself would that has a lease.
+    #[track_caller]
+    pub fn set_deadline(&self, after: Duration) {
+        set_deadline(self.guard_pid(), after);
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub fn await_end(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("the node is running");
+        wait_for(
+            &mut process,
+            ENDED,
+            &format!("{} ends by itself", self.name),
+        )
+    }
+
+    /// Ends it with SIGTERM, whatever its exit code: no mount and no process may be left.
+    #[track_caller]
+    pub fn terminate(&mut self) {
+        signal(
+            self.process.as_ref().expect("the node is running"),
+            Signal::SIGTERM,
+        );
+        self.await_end();
+        assert!(
+            !is_mounted(self.mount()),
+            "{} has left its mount",
+            self.name
+        );
+        let left = processes_tagged(&self.tag);
+        assert!(
+            left.is_empty(),
+            "{} has left processes: {left:?}",
+            self.name
+        );
     }
 
     /// Stops it as an operator would, and checks that it ends well: exit code 0, no mount, no process left.
@@ -238,23 +302,28 @@ impl Node {
     /// Stops its process where it is: nothing that needs it gets an answer until [`Node::resume`].
     #[track_caller]
     pub fn pause(&self) {
-        let process = self.process.as_ref().expect("the node is running");
-        signal(process, Signal::SIGSTOP);
+        let worker = self.worker().expect("the node is running");
+        kill(worker, Signal::SIGSTOP).expect("it runs");
     }
 
     /// Ends [`Node::pause`].
     #[track_caller]
     pub fn resume(&self) {
-        let process = self.process.as_ref().expect("the node is running");
-        signal(process, Signal::SIGCONT);
+        let worker = self.worker().expect("the node is running");
+        kill(worker, Signal::SIGCONT).expect("it runs");
     }
 
-    /// Kills it as the kernel would: no chance to clean up. The dead mount stays.
+    /// Kills it as the kernel would, guard and all: no chance to clean up. The dead mount stays.
     #[track_caller]
     pub fn kill(&mut self) {
+        let worker = self.worker();
         let mut process = self.process.take().expect("the node is running");
         process.kill().expect("our child can be killed");
         wait_for(&mut process, ENDED, &format!("{} dies", self.name));
+        // The worker dies with its guard, in a moment.
+        until(ENDED, &format!("{} is dead", self.name), || {
+            processes_tagged(&self.tag).is_empty() && worker.is_none_or(has_ended)
+        });
     }
 
     /// [`Node::pause`] for all its processes: nothing of the node runs until [`Node::resume_all`].

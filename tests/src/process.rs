@@ -58,6 +58,31 @@ fn environment(pid: i32) -> Vec<u8> {
     receiver.recv_timeout(LOOK).unwrap_or_default()
 }
 
+/// The child of `parent` whose first argument is `command`.
+pub(crate) fn child_running(parent: u32, command: &str) -> Option<Pid> {
+    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
+    let mut children = children.split_whitespace();
+    children
+        .find(|child| {
+            let line = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).nth(1) == Some(command.as_bytes())
+        })
+        .and_then(|child| child.parse().ok())
+        .map(Pid::from_raw)
+}
+
+/// Whether a process has closed all its files: it is gone, or a zombie.
+pub(crate) fn has_ended(process: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // The name of the program, in parentheses, may hold anything.
+    let dead = stat
+        .rsplit_once(')')
+        .is_none_or(|(_, fields)| fields.trim_start().starts_with(['Z', 'X']));
+    // Its first thread may be gone before the others.
+    let threads = fs::read_dir(format!("/proc/{process}/task")).map_or(0, Iterator::count);
+    dead && threads <= 1
+}
+
 /// Kills what carries the tag `value`.
 pub(crate) fn kill_tagged(value: &str) {
     signal_tagged(value, Signal::SIGKILL);

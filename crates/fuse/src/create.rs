@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fuser::{Errno, FileHandle, Generation, ReplyCreate};
+use fuser::{BackingId, Errno, FileHandle, Generation, ReplyCreate, RequestId};
 use nix::unistd::{Gid, Uid};
 use store::{Database, DbName, FileKind, MountName, Refusal};
 
@@ -14,6 +14,7 @@ use crate::attr::TTL;
 use crate::backing::{create_backing, open_backing, set_permissions};
 use crate::errno::{of_io, of_refusal};
 use crate::inode::Node;
+use crate::open::Backing;
 use crate::tree::Tree;
 
 /// A CREATE request.
@@ -27,6 +28,7 @@ pub(crate) struct Create {
     /// User and group of the caller.
     pub(crate) owner: (u32, u32),
     pub(crate) own: bool,
+    pub(crate) unique: RequestId,
 }
 
 /// Creates it and replies.
@@ -129,7 +131,14 @@ fn open_and_reply(tree: &Tree, node: Node, path: PathBuf, create: &Create, reply
     };
     tree.entry_changed(&path);
     let inode = tree.inode_for(&create.name, node, path);
-    let opened = tree.open_file(&inode, file, create.own, |file| reply.open_backing(file));
+    let opened = tree.open_file(&inode, file, create.own, create.unique, |backing| {
+        match backing {
+            Backing::New(file) => reply.open_backing(file).map(BackingId::into_raw),
+            Backing::Registered(id) => Ok(id),
+        }
+        // SAFETY: the number is the kernel's for this connection, and this is the only owner of it.
+        .map(|id| (unsafe { reply.wrap_backing(id) }, id))
+    });
     let attr = match tree.attr_of(&inode) {
         Ok((attr, _)) => attr,
         Err(error) => {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use fuser::{
-    BsdFileFlags, Errno, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
-    InitFlags, KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyCreate, ReplyData,
+    BackingId, BsdFileFlags, Errno, FileHandle, FileType, Filesystem, FopenFlags, Generation,
+    INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyCreate, ReplyData,
     ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, WriteFlags,
+    Request, RequestId, TimeOrNow, WriteFlags,
 };
 use store::{MountName, Refusal};
 
@@ -18,7 +18,9 @@ use crate::backing::open_backing;
 use crate::errno::{of_io, of_refusal};
 use crate::inode::Node;
 use crate::listing;
+use crate::open::Backing;
 use crate::requests::{Op, Requests};
+use crate::resume::is_resent;
 use crate::tree::Tree;
 
 /// The largest WRITE and READ that the kernel may send, in bytes.
@@ -197,7 +199,7 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let own = self.is_own(request);
+        let (own, unique) = (self.is_own(request), request.unique());
         self.run(
             Op::Open,
             request,
@@ -213,21 +215,22 @@ impl Filesystem for Adapter {
                         if !own && !db.is_readable() {
                             return reply.error(Errno::EIO);
                         }
-                        let open = move || reply_opened(&tree, &inode, own, reply);
+                        let open = move || reply_opened(&tree, &inode, own, unique, reply);
                         if own {
                             open()
                         } else {
                             db.when_ready(kind, Box::new(open))
                         }
                     }
-                    Node::SuperJournal => reply_opened(&tree, &inode, own, reply),
+                    Node::SuperJournal => reply_opened(&tree, &inode, own, unique, reply),
+                    Node::Gone => reply.error(Errno::ESTALE),
                     Node::Pos(_) | Node::Lock | Node::Primary | Node::Lag => {
                         if flags.0 & libc::O_ACCMODE != libc::O_RDONLY
                             && !matches!(inode.node, Node::Lock)
                         {
                             return reply.error(Errno::EACCES);
                         }
-                        let opened = tree.open_synthetic(&inode);
+                        let opened = tree.open_synthetic(&inode, unique);
                         reply.opened(FileHandle(opened.number), opened.flags);
                     }
                 }
@@ -246,7 +249,13 @@ impl Filesystem for Adapter {
         reply: ReplyCreate,
     ) {
         let own = self.is_own(request);
-        let (uid, gid) = (request.uid(), request.gid());
+        let (uid, gid, unique) = (request.uid(), request.gid(), request.unique());
+        // Asked for once more: the file may be there by now, made for the same caller.
+        let flags = if is_resent(unique) {
+            flags & !libc::O_EXCL
+        } else {
+            flags
+        };
         self.run(
             Op::Create,
             request,
@@ -266,6 +275,7 @@ impl Filesystem for Adapter {
                     flags,
                     owner: (uid, gid),
                     own,
+                    unique,
                 };
                 crate::create::run(&self.tree, create, reply);
             },
@@ -368,7 +378,7 @@ impl Filesystem for Adapter {
     }
 
     fn unlink(&self, request: &Request, _parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let own = self.is_own(request);
+        let (own, resent) = (self.is_own(request), is_resent(request.unique()));
         self.run(
             Op::Unlink,
             request,
@@ -377,7 +387,7 @@ impl Filesystem for Adapter {
                 let Some(name) = name.to_str() else {
                     return reply.error(Errno::EINVAL);
                 };
-                crate::unlink::run(&self.tree, name, own, reply);
+                crate::unlink::run(&self.tree, name, own, resent, reply);
             },
         );
     }
@@ -549,14 +559,27 @@ impl Filesystem for Adapter {
     }
 }
 
-fn reply_opened(tree: &Tree, inode: &Arc<crate::inode::Inode>, own: bool, reply: ReplyOpen) {
+fn reply_opened(
+    tree: &Tree,
+    inode: &Arc<crate::inode::Inode>,
+    own: bool,
+    unique: RequestId,
+    reply: ReplyOpen,
+) {
     let unlinked = inode.open.lock().unlinked;
     let file = match open_backing(&inode.path) {
         Ok(file) if !unlinked => file,
         Ok(_) => return reply.error(Errno::ESTALE),
         Err(error) => return reply.error(of_io(&error)),
     };
-    let opened = tree.open_file(inode, file, own, |file| reply.open_backing(file));
+    let opened = tree.open_file(inode, file, own, unique, |backing| {
+        match backing {
+            Backing::New(file) => reply.open_backing(file).map(BackingId::into_raw),
+            Backing::Registered(id) => Ok(id),
+        }
+        // SAFETY: the number is the kernel's for this connection, and this is the only owner of it.
+        .map(|id| (unsafe { reply.wrap_backing(id) }, id))
+    });
     match &opened.backing {
         Some(backing) => reply.opened_passthrough(FileHandle(opened.number), opened.flags, backing),
         None => reply.opened(FileHandle(opened.number), opened.flags),

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
 use crate::inode::{Inode, IoMode};
+use crate::session_table::Slot;
 
 /// One open file.
 pub(crate) struct Handle {
@@ -16,6 +16,8 @@ pub(crate) struct Handle {
     /// Opened by the store itself.
     pub(crate) own: bool,
     pub(crate) mode: IoMode,
+    /// Where it is noted for the process that comes after this one.
+    pub(crate) slot: Option<Slot>,
 }
 
 /// What is read and written through a handle.
@@ -24,20 +26,19 @@ pub(crate) enum Content {
     File(Arc<File>),
     /// Made up at each read.
     Synthetic,
+    /// Opened for an earlier process, and its file is gone since.
+    Gone,
 }
 
 /// All open handles, by number.
 #[derive(Default)]
 pub(crate) struct Handles {
-    next: AtomicU64,
     open: RwLock<HashMap<u64, Arc<Handle>>>,
 }
 
 impl Handles {
-    pub(crate) fn insert(&self, handle: Handle) -> u64 {
-        let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;
+    pub(crate) fn insert(&self, number: u64, handle: Handle) {
         self.open.write().insert(number, Arc::new(handle));
-        number
     }
 
     pub(crate) fn get(&self, number: u64) -> Option<Arc<Handle>> {

@@ -9,6 +9,8 @@ use fuser::BackingId;
 use parking_lot::Mutex;
 use store::{Database, FileKind, Mode};
 
+use crate::session_table::Slot;
+
 /// How the kernel serves reads and writes of an inode, for as long as it has handles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IoMode {
@@ -32,6 +34,8 @@ pub(crate) enum Node {
     Primary,
     /// `.lag`.
     Lag,
+    /// What an earlier process had open, and is gone since.
+    Gone,
 }
 
 impl Node {
@@ -50,6 +54,8 @@ pub(crate) struct Inode {
     pub(crate) node: Node,
     /// The backing file; empty for what is made up.
     pub(crate) path: PathBuf,
+    /// Where it is noted for the process that comes after this one.
+    pub(crate) slot: Option<Slot>,
     pub(crate) open: Mutex<OpenState>,
 }
 
@@ -60,6 +66,9 @@ pub(crate) struct OpenState {
     pub(crate) mode: Option<IoMode>,
     pub(crate) handles: u32,
     pub(crate) backing: Option<Arc<BackingId>>,
+    /// The number under which the kernel knows the backing file, registered by an earlier process and not used by this
+    /// one yet.
+    pub(crate) left_backing: Option<u32>,
     /// For attributes once the name is gone.
     pub(crate) file: Option<Arc<File>>,
     /// The name is gone: `path` may be another file by now.

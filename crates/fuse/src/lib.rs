@@ -25,7 +25,10 @@ mod listing;
 mod mount;
 mod open;
 mod requests;
+mod resume;
 mod revoke;
+mod session;
+mod session_table;
 mod setattr;
 mod synthetic;
 mod transfer;
@@ -33,4 +36,4 @@ mod tree;
 mod unlink;
 
 pub use error::Error;
-pub use mount::{Mount, MountConfig, mount};
+pub use mount::{Earlier, Keep, Mount, MountConfig, mount};

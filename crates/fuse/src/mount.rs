@@ -1,5 +1,6 @@
 //! A mount, from its making to its end.
 
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +15,9 @@ use crate::device;
 use crate::error::Error;
 use crate::filesystem::{Adapter, Ended};
 use crate::requests::Requests;
+use crate::resume::log_names;
+use crate::session;
+use crate::session_table::SessionTable;
 use crate::tree::Tree;
 
 /// How to mount.
@@ -32,6 +36,21 @@ pub struct MountConfig {
     pub debug: bool,
 }
 
+/// Hands what another process needs to go on with the mount to whoever keeps it: the FUSE device, and what is known of
+/// inodes and handles.
+pub type Keep = Box<dyn FnOnce(BorrowedFd<'_>, BorrowedFd<'_>) -> std::io::Result<()> + Send>;
+
+/// What another process has left that was serving the mount.
+#[derive(Debug)]
+pub struct Earlier {
+    /// The FUSE device.
+    pub device: OwnedFd,
+    /// What was known of inodes and handles.
+    pub session: OwnedFd,
+    /// Databases whose log was taken away from whoever had it open.
+    pub revoked: Vec<String>,
+}
+
 /// How long applications get to close their files when the mount is to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -48,11 +67,40 @@ pub struct Mount {
     session: Option<BackgroundSession>,
 }
 
-/// Mounts `store`'s databases, and makes the mount known to the store.
-pub fn mount(store: Arc<Store>, config: MountConfig) -> Result<Mount, Error> {
-    let dir = device::prepare(&config.dir, config.clear_stale)?;
+/// Mounts `store`'s databases, and makes the mount known to the store. With `earlier` the mount is there already, and
+/// applications may have files open; the store must have been opened for that.
+///
+/// `keep` is called before anybody can use a new mount; not if no other process could go on with it.
+pub fn mount(
+    store: Arc<Store>,
+    config: MountConfig,
+    earlier: Option<Earlier>,
+    keep: Keep,
+) -> Result<Mount, Error> {
+    let resumed = earlier.is_some();
+    let dir = match resumed {
+        true => absolute(&config.dir)?,
+        false => device::prepare(&config.dir, config.clear_stale)?,
+    };
     let passthrough = config.passthrough && may_pass_through();
-    let tree = Arc::new(Tree::new(store.clone(), passthrough));
+    let fault = |source| Error::Session {
+        dir: dir.clone(),
+        source,
+    };
+    let (device, session, revoked) = match earlier {
+        Some(earlier) => {
+            let session = SessionTable::open(earlier.session).map_err(fault)?;
+            (Some(earlier.device), session, earlier.revoked)
+        }
+        None if nix::unistd::geteuid().is_root() => {
+            let device = device::open()?;
+            device::mount(&device, &dir, config.allow_other)?;
+            let session = SessionTable::create().map_err(fault)?;
+            (Some(device), session, Vec::new())
+        }
+        None => (None, SessionTable::create().map_err(fault)?, Vec::new()),
+    };
+    let tree = Arc::new(Tree::new(store.clone(), passthrough, session, device));
     let requests = Arc::new(Requests::default());
     let ended = Ended::default();
     let adapter = Adapter::new(
@@ -62,7 +110,13 @@ pub fn mount(store: Arc<Store>, config: MountConfig) -> Result<Mount, Error> {
         config.debug,
         ended.clone(),
     );
-    let session = start_session(adapter, &dir, &config)?;
+    let session = start_session(adapter, &tree, &dir, &config, resumed)?;
+    if let Some(device) = &tree.device
+        && !resumed
+        && session::can_be_resumed(&tree.session)
+    {
+        keep(device.as_fd(), tree.session.as_fd()).map_err(fault)?;
+    }
     let failed = |source| Error::Session {
         dir: dir.clone(),
         source,
@@ -77,9 +131,17 @@ pub fn mount(store: Arc<Store>, config: MountConfig) -> Result<Mount, Error> {
         ended,
         session: None,
     };
+    if resumed {
+        mount.tree.restore(&log_names(&revoked));
+    }
     // Before the first request: an application must not be the first to open a database on a replica.
     store.attach_mount(Arc::new(client));
     mount.session = Some(session.spawn().map_err(failed)?);
+    if resumed {
+        // Answered by one of the threads that are started now.
+        let _ = nix::sys::statvfs::statvfs(&dir);
+        store.mount_answers();
+    }
     Ok(mount)
 }
 
@@ -98,10 +160,22 @@ fn may_pass_through() -> bool {
     may
 }
 
+/// The path as the kernel knows it, without a question to the mount, which nobody answers yet.
+fn absolute(dir: &Path) -> Result<PathBuf, Error> {
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new(".")).canonicalize();
+    match (parent, dir.file_name()) {
+        (Ok(parent), Some(name)) => Ok(parent.join(name)),
+        _ => Ok(dir.to_owned()),
+    }
+}
+
 fn start_session(
     adapter: Adapter,
+    tree: &Tree,
     dir: &Path,
     config: &MountConfig,
+    resumed: bool,
 ) -> Result<Session<Adapter>, Error> {
     let mut session = Config::default();
     // Enough that some are free to serve the store's own requests while others hold a reply.
@@ -116,14 +190,13 @@ fn start_session(
     } else {
         SessionACL::Owner
     };
-    if nix::unistd::geteuid().is_root() {
-        let fuse = device::open()?;
-        device::mount(&fuse, dir, config.allow_other)?;
-        // Who may use the mount is checked by the kernel.
-        let started = Session::from_fd(adapter, fuse, SessionACL::All, session);
+    if let Some(device) = &tree.device {
+        let started = session::start(adapter, device, &tree.session, resumed, session);
         return started.map_err(|source| {
-            // Nothing serves it: better no mount than a dead one.
-            let _ = umount2(dir, MntFlags::MNT_DETACH);
+            if !resumed {
+                // Nothing serves it: better no mount than a dead one.
+                let _ = umount2(dir, MntFlags::MNT_DETACH);
+            }
             Error::Session {
                 dir: dir.to_owned(),
                 source,
@@ -153,6 +226,11 @@ impl Mount {
         self.tree
             .passthrough
             .load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Whether another process could go on with it.
+    pub fn can_be_resumed(&self) -> bool {
+        self.tree.device.is_some() && session::can_be_resumed(&self.tree.session)
     }
 
     /// Calls `then` when the mount ends, whoever ended it; not after [`Mount::unmount`] has begun.

@@ -5,11 +5,20 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use fuser::{BackingId, FopenFlags};
+use fuser::{BackingId, FopenFlags, RequestId};
 
 use crate::handle::{Content, Handle};
 use crate::inode::{Inode, IoMode, Node};
+use crate::resume::without_resend;
 use crate::tree::Tree;
+
+/// A backing file for the kernel.
+pub(crate) enum Backing<'a> {
+    /// To be registered.
+    New(&'a File),
+    /// Registered by an earlier process, under this number. There must not be a second one while handles are open.
+    Registered(u32),
+}
 
 /// What an OPEN or CREATE reply needs.
 pub(crate) struct Opened {
@@ -26,14 +35,22 @@ impl Tree {
         inode: &Arc<Inode>,
         file: File,
         own: bool,
-        register: impl FnOnce(&File) -> io::Result<BackingId>,
+        unique: RequestId,
+        register: impl FnOnce(Backing<'_>) -> io::Result<(BackingId, u32)>,
     ) -> Opened {
+        self.forget_unanswered(unique);
         let file = Arc::new(file);
         let mut state = inode.open.lock();
         let mut mode = inode.mode_for_open(&state, self.passthrough.load(Ordering::Relaxed));
         if mode == IoMode::Passthrough && state.backing.is_none() {
-            match register(&file) {
-                Ok(id) => state.backing = Some(Arc::new(id)),
+            let known = state.left_backing.take();
+            let backing = known.map_or(Backing::New(&file), Backing::Registered);
+            match register(backing) {
+                Ok((id, number)) => {
+                    // Before the handle that uses it.
+                    self.session.set_backing(inode.slot, Some(number));
+                    state.backing = Some(Arc::new(id));
+                }
                 Err(error) => {
                     if self.passthrough.swap(false, Ordering::Relaxed) {
                         tracing::warn!(path = %inode.path.display(), %error,
@@ -59,6 +76,7 @@ impl Tree {
             content: Content::File(file),
             own,
             mode,
+            slot: None,
         };
         let mut flags = FopenFlags::FOPEN_NOFLUSH;
         if mode == IoMode::Cached {
@@ -66,24 +84,40 @@ impl Tree {
             flags |= FopenFlags::FOPEN_KEEP_CACHE;
         }
         Opened {
-            number: self.handles.insert(handle),
+            number: self.add_handle(handle, unique),
             flags,
             backing,
         }
     }
 
+    /// Gives a handle its number, and notes it before the kernel hears of it.
+    fn add_handle(&self, mut handle: Handle, unique: RequestId) -> u64 {
+        let number = self.session.next_handle();
+        handle.slot = self.session.add_handle(
+            number,
+            handle.inode.ino,
+            without_resend(unique),
+            handle.own,
+            handle.mode == IoMode::Passthrough,
+        );
+        self.handles.insert(number, handle);
+        number
+    }
+
     /// Makes a handle on a file that is made up.
-    pub(crate) fn open_synthetic(&self, inode: &Arc<Inode>) -> Opened {
+    pub(crate) fn open_synthetic(&self, inode: &Arc<Inode>, unique: RequestId) -> Opened {
+        self.forget_unanswered(unique);
         inode.open.lock().handles += 1;
         let handle = Handle {
             inode: inode.clone(),
             content: Content::Synthetic,
             own: true,
             mode: IoMode::Cached,
+            slot: None,
         };
         let flags = FopenFlags::FOPEN_NOFLUSH | FopenFlags::FOPEN_DIRECT_IO;
         Opened {
-            number: self.handles.insert(handle),
+            number: self.add_handle(handle, unique),
             flags,
             backing: None,
         }
@@ -99,10 +133,17 @@ impl Tree {
             state.handles -= 1;
             if state.handles == 0 {
                 state.mode = None;
-                state.backing = None;
                 state.file = None;
+                if state.backing.is_some() || state.left_backing.is_some() {
+                    self.session.set_backing(handle.inode.slot, None);
+                }
+                state.backing = None;
+                if let Some(id) = state.left_backing.take() {
+                    self.close_backing(id);
+                }
             }
         }
+        self.session.remove_handle(handle.slot);
         if let (Node::File(db, kind), false) = (&handle.inode.node, handle.own) {
             db.released(*kind, handle.mode == IoMode::Passthrough);
         }

@@ -22,13 +22,16 @@ pub(crate) fn read(tree: &Tree, handle: &Handle, offset: u64, size: u32, reply: 
             Err(error) => reply.error(of_io(&error)),
         },
         Content::Synthetic => read_synthetic(tree, handle, offset, size, reply),
+        Content::Gone => reply.error(Errno::EIO),
     }
 }
 
 /// WRITE.
 pub(crate) fn write(handle: &Handle, offset: u64, data: &[u8], reply: ReplyWrite) {
-    let Content::File(file) = &handle.content else {
-        return reply.error(Errno::EACCES);
+    let file = match &handle.content {
+        Content::File(file) => file,
+        Content::Gone => return reply.error(Errno::EIO),
+        Content::Synthetic => return reply.error(Errno::EACCES),
     };
     // The kernel sends at most MAX_WRITE bytes.
     let written = data.len() as u32;
@@ -89,7 +92,7 @@ fn read_synthetic(tree: &Tree, handle: &Handle, offset: u64, size: u32, reply: R
             None => return reply.error(Errno::ENOENT),
         },
         Node::Lag => synthetic::lag(&tree.store),
-        Node::Lock | Node::File(..) | Node::SuperJournal => String::new(),
+        Node::Lock | Node::File(..) | Node::SuperJournal | Node::Gone => String::new(),
     };
     reply.data(window(text.as_bytes(), offset, size));
 }

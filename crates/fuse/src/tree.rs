@@ -2,18 +2,20 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fuser::{Errno, FileAttr, INodeNo};
+use fuser::{Errno, FileAttr};
 use parking_lot::Mutex;
 use store::{FileKind, MountName, OwnThreads, Store};
 
 use crate::attr::{self, NO_TTL, TTL};
 use crate::handle::Handles;
 use crate::inode::{Inode, Node, OpenState};
+use crate::session_table::SessionTable;
 use crate::synthetic;
 
 /// What there is in the mount. Knows the store; knows of FUSE only its words.
@@ -26,7 +28,12 @@ pub(crate) struct Tree {
     /// Files are to be taken away from those who have them open.
     pub(crate) revoking: AtomicBool,
     names: Mutex<Names>,
-    next_ino: AtomicU64,
+    /// For the process that comes after this one.
+    pub(crate) session: SessionTable,
+    /// The device of the connection, to give back what an earlier process registered.
+    pub(crate) device: Option<OwnedFd>,
+    /// What was opened for an earlier process, by request: the kernel may not have heard of it.
+    pub(crate) unanswered: Mutex<HashMap<u64, u64>>,
     /// Directories of databases with entries that changed since they were synced.
     unsynced: Mutex<HashSet<PathBuf>>,
 }
@@ -38,7 +45,12 @@ struct Names {
 }
 
 impl Tree {
-    pub(crate) fn new(store: Arc<Store>, passthrough: bool) -> Tree {
+    pub(crate) fn new(
+        store: Arc<Store>,
+        passthrough: bool,
+        session: SessionTable,
+        device: Option<OwnedFd>,
+    ) -> Tree {
         Tree {
             own: store.own_threads(),
             store,
@@ -46,7 +58,9 @@ impl Tree {
             passthrough: AtomicBool::new(passthrough),
             revoking: AtomicBool::new(false),
             names: Mutex::default(),
-            next_ino: AtomicU64::new(INodeNo::ROOT.0 + 1),
+            session,
+            device,
+            unanswered: Mutex::default(),
             unsynced: Mutex::default(),
         }
     }
@@ -79,8 +93,19 @@ impl Tree {
         }
     }
 
+    /// Takes in an inode that the kernel knows from an earlier process.
+    pub(crate) fn adopt(&self, name: String, inode: Arc<Inode>) {
+        let mut names = self.names.lock();
+        let named = !inode.open.lock().unlinked;
+        // How often the kernel was told of it is not known: it stays until the end.
+        names.by_ino.insert(inode.ino, (inode.clone(), u64::MAX));
+        if named {
+            names.by_name.insert(name, inode);
+        }
+    }
+
     /// What a name stands for now, and its backing file.
-    fn resolve(&self, name: &MountName) -> Option<(Node, PathBuf)> {
+    pub(crate) fn resolve(&self, name: &MountName) -> Option<(Node, PathBuf)> {
         match name {
             MountName::File(db, kind) => {
                 let db = self.store.database(db)?;
@@ -118,12 +143,14 @@ impl Tree {
             }
             // A database of that name was deleted and another created meanwhile.
             inode.open.lock().unlinked = true;
+            self.session.set_unlinked(inode.slot);
         }
-        let ino = self.next_ino.fetch_add(1, Ordering::Relaxed);
+        let ino = self.session.next_ino();
         let inode = Arc::new(Inode {
             ino,
             node,
             path,
+            slot: self.session.add_inode(ino, name),
             open: Mutex::new(OpenState::default()),
         });
         names.by_name.insert(name.to_owned(), inode.clone());
@@ -172,6 +199,7 @@ impl Tree {
         };
         *lookups = lookups.saturating_sub(times);
         if *lookups == 0 && inode.open.lock().unlinked {
+            self.session.remove_inode(inode.slot);
             names.by_ino.remove(&ino);
         }
     }
@@ -181,13 +209,14 @@ impl Tree {
         let inode = self.names.lock().by_name.remove(name);
         if let Some(inode) = inode {
             inode.open.lock().unlinked = true;
+            self.session.set_unlinked(inode.slot);
         }
     }
 
     /// Attributes and for how long they hold.
     pub(crate) fn attr_of(&self, inode: &Inode) -> io::Result<(FileAttr, Duration)> {
         Ok(match &inode.node {
-            Node::File(..) | Node::SuperJournal => {
+            Node::File(..) | Node::SuperJournal | Node::Gone => {
                 let mut attr = attr::of_file(inode.ino, &inode.metadata()?);
                 if self.revoking.load(Ordering::Acquire) || inode.open.lock().revoked {
                     attr.kind = fuser::FileType::Directory;

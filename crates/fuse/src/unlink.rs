@@ -10,7 +10,9 @@ use crate::errno::{of_io, of_refusal};
 use crate::tree::Tree;
 
 /// Removes it and replies.
-pub(crate) fn run(tree: &Arc<Tree>, name: &str, own: bool, reply: ReplyEmpty) {
+///
+/// `resent`: it may have been done already, by a process that died before it answered.
+pub(crate) fn run(tree: &Arc<Tree>, name: &str, own: bool, resent: bool, reply: ReplyEmpty) {
     let parsed = match MountName::parse(name) {
         Ok(parsed) => parsed,
         Err(_) => return reply.error(Errno::ENOENT),
@@ -18,11 +20,11 @@ pub(crate) fn run(tree: &Arc<Tree>, name: &str, own: bool, reply: ReplyEmpty) {
     match parsed {
         MountName::File(db, kind) => {
             let Some(db) = tree.store.database(&db) else {
-                return reply.error(Errno::ENOENT);
+                return not_there(tree, name, resent, reply);
             };
             let path = tree.backing(&db, kind);
             if !path.exists() {
-                return reply.error(Errno::ENOENT);
+                return not_there(tree, name, resent, reply);
             }
             if own {
                 return remove_now(tree, name, &path, reply);
@@ -49,6 +51,15 @@ pub(crate) fn run(tree: &Arc<Tree>, name: &str, own: bool, reply: ReplyEmpty) {
             reply.error(Errno::EACCES)
         }
         MountName::Primary | MountName::Lag => reply.error(Errno::EACCES),
+    }
+}
+
+fn not_there(tree: &Tree, name: &str, resent: bool, reply: ReplyEmpty) {
+    if resent {
+        tree.unlink_name(name);
+        reply.ok();
+    } else {
+        reply.error(Errno::ENOENT);
     }
 }
 

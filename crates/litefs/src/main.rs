@@ -27,7 +27,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use cli::{Invocation, Refusal};
-use commands::{aside, dev, export, import, leadership, load, mount, version};
+use commands::{aside, dev, export, import, leadership, load, mount, upgrade, version};
 
 fn main() -> ExitCode {
     let outcome = match cli::parse(std::env::args_os().skip(1)) {
@@ -50,16 +50,18 @@ fn main() -> ExitCode {
 fn run(invocation: Invocation) -> anyhow::Result<ExitCode> {
     let done = |()| ExitCode::SUCCESS;
     match invocation {
-        Invocation::Mount(args) => mount::run(&args),
+        Invocation::Mount(args) => guard::run(args),
+        Invocation::Worker(descriptor, args) => mount::run(descriptor, &args),
         Invocation::Import(transfer) => on_this_thread(import::run(transfer)).map(done),
         Invocation::Export(transfer) => on_this_thread(export::run(transfer)).map(done),
         Invocation::Promote(args) => on_this_thread(leadership::promote(&args)).map(done),
         Invocation::Handoff(args) => on_this_thread(leadership::hand_off(&args)).map(done),
         Invocation::Aside(args) => aside::run(args).map(done),
+        Invocation::Upgrade(args) => upgrade::run(&args).map(done),
         Invocation::Dev(args) => on_this_thread(dev::run(args)),
         Invocation::LoadWriter(args) => load::write(&args).map(done),
         Invocation::LoadReader(args) => load::read(&args).map(done),
-        Invocation::Guard => guard::run(),
+        Invocation::Watcher => guard::watch(),
         Invocation::Version => {
             say(&format!("{}\n", version::line()));
             Ok(ExitCode::SUCCESS)

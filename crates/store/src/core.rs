@@ -8,6 +8,7 @@ use ltx::{PageSize, Pos};
 use crate::apply::Verified;
 use crate::apply::wal_writer::WalWriter;
 use crate::capture::LatchKind;
+use crate::capture::hold::Holding;
 use crate::capture::rollback::Staged;
 use crate::capture::wal::WalCapture;
 use crate::database::Database;
@@ -32,6 +33,10 @@ pub(crate) struct Core {
     pub(crate) settled: bool,
     /// The node ceases to be the primary: what it committed until now is captured.
     pub(crate) last_words: bool,
+    /// Applications have it open since before this process, and what they committed is not known yet.
+    pub(crate) live: bool,
+    /// What the keeper has.
+    pub(crate) held: Option<Holding>,
     /// The database file is shorter than its header says.
     pub(crate) short: bool,
     /// What a start found, until it is settled.
@@ -77,6 +82,8 @@ impl Core {
             page_size,
             settled,
             last_words: false,
+            live: false,
+            held: None,
             short: false,
             found: None,
             latched: None,
@@ -120,7 +127,12 @@ impl Core {
         self.shared
             .writer_joined
             .store(writer.is_some(), std::sync::atomic::Ordering::Release);
-        self.writer = writer;
+        if let Some(old) = std::mem::replace(&mut self.writer, writer) {
+            // The keeper has the same open files: the locks would not go with ours.
+            old.unlock();
+            self.let_go();
+        }
+        self.hold_writer();
     }
 
     /// The database itself; `None` while the store is going away.

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::error::{Error, IoContext};
 use crate::events::{Event, Observer};
+use crate::keeper::Keeper;
 use crate::layout::{DataDir, DatabaseDir};
 use crate::mount::{Mount, OpenHow};
 use crate::name::{DbName, FileKind};
@@ -33,6 +34,10 @@ pub(crate) struct Env {
     /// Some database was not stopped cleanly.
     pub(crate) unclean: AtomicBool,
     mount: OnceLock<Arc<dyn Mount>>,
+    keeper: OnceLock<Arc<dyn Keeper>>,
+    /// The mount answers. (One that was there before this process does so later than it can be opened.)
+    answers: Mutex<bool>,
+    answering: Condvar,
     role: RwLock<Role>,
     /// On the primary: whether applications may commit.
     admitting: AtomicBool,
@@ -52,6 +57,7 @@ impl Env {
         was_primary: bool,
     ) -> Env {
         let data = DataDir::new(&config.data_dir);
+        let live = config.live;
         Env {
             config,
             data,
@@ -63,6 +69,9 @@ impl Env {
             was_primary,
             unclean: AtomicBool::new(false),
             mount: OnceLock::new(),
+            keeper: OnceLock::new(),
+            answers: Mutex::new(!live),
+            answering: Condvar::new(),
             role: RwLock::new(Role::None),
             admitting: AtomicBool::new(false),
             term: AtomicU64::new(0),
@@ -115,6 +124,37 @@ impl Env {
         if self.mount.set(mount).is_err() {
             tracing::error!("the store has a mount already; the second one is not used");
         }
+    }
+
+    /// The mount answers from now on.
+    pub(crate) fn mount_answers(&self) {
+        *self.answers.lock() = true;
+        self.answering.notify_all();
+    }
+
+    /// Waits for that. Whoever unmaps a file of the mount holds up every other thread that needs memory until the kernel
+    /// has an answer to what is written then: before there are threads to give it there would never be any.
+    pub(crate) fn wait_for_answers(&self) {
+        let mut answers = self.answers.lock();
+        while !*answers {
+            self.answering.wait(&mut answers);
+        }
+    }
+
+    pub(crate) fn attach_keeper(&self, keeper: Arc<dyn Keeper>) {
+        if self.keeper.set(keeper).is_err() {
+            tracing::error!("the store has a keeper already; the second one is not used");
+        }
+    }
+
+    /// Who keeps applications out when this process dies, if there is somebody.
+    pub(crate) fn keeper(&self) -> Option<Arc<dyn Keeper>> {
+        self.keeper.get().cloned()
+    }
+
+    /// What the keeper has locked since an earlier process died.
+    pub(crate) fn take_back(&self, db: &DbName) -> Option<(File, Option<File>)> {
+        self.keeper.get()?.take_back(db)
     }
 
     /// Makes the kernel forget what it knows of a name.

@@ -224,6 +224,7 @@ impl Core {
     fn replace_index(&mut self) -> Result<(), Error> {
         self.leave();
         self.set_writer(None);
+        self.let_go();
         let path = self.dir().file(FileKind::Shm);
         crate::layout::remove_if_exists(&path)?;
         self.env().forget_name(&self.name().file(FileKind::Shm));

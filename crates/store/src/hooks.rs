@@ -52,6 +52,19 @@ impl Database {
         }
     }
 
+    /// An application has a file open since before this process. Before the mount answers anybody.
+    pub fn was_open(&self, kind: FileKind, unseen: bool) {
+        self.shared.add_handle(kind);
+        match kind {
+            FileKind::Shm => self.shared.shm_named.store(true, Ordering::Release),
+            FileKind::Journal => self.shared.journal_active.store(true, Ordering::Release),
+            FileKind::Database if unseen => {
+                self.shared.unseen_writers.fetch_add(1, Ordering::AcqRel);
+            }
+            FileKind::Database | FileKind::Wal => {}
+        }
+    }
+
     /// The database file was written by somebody, maybe through the mount, maybe past it.
     pub(crate) fn written_unseen(self: &Arc<Self>) {
         let unseen = self.shared.unseen_writers.load(Ordering::Acquire) > 0;
@@ -69,9 +82,14 @@ impl Database {
     }
 
     /// Calls `then` once an application may open a file: on a replica not before the store is the only writer of a
-    /// database in WAL mode.
+    /// database in WAL mode; on the primary not before the keeper has what it needs to keep the application out.
     pub fn when_ready(self: &Arc<Self>, kind: FileKind, then: Box<dyn FnOnce() + Send>) {
-        if self.is_ready(kind) {
+        if kind == FileKind::Shm && self.is_to_be_guarded() {
+            self.strand.post(move |core| {
+                core.hold_for_open();
+                then();
+            });
+        } else if self.is_ready(kind) {
             then();
         } else {
             self.strand.post(move |core| {
@@ -81,7 +99,12 @@ impl Database {
         }
     }
 
-    /// Whether [`Database::when_ready`] would not wait.
+    fn is_to_be_guarded(&self) -> bool {
+        let env = &self.shared.env;
+        env.is_primary() && env.keeper().is_some() && !self.shared.guarded.load(Ordering::Acquire)
+    }
+
+    /// Whether an application that creates a file need not wait: it cannot.
     pub fn is_ready(&self, kind: FileKind) -> bool {
         let is_of_log = matches!(kind, FileKind::Wal | FileKind::Shm);
         let waits = is_of_log && !self.shared.env.is_primary() && self.shared.mode() == Mode::Wal;
@@ -113,7 +136,7 @@ impl Database {
         if unseen && kind == FileKind::Database {
             self.strand.post(Core::forget_unneeded_watch);
         }
-        if left == 0 && matches!(kind, FileKind::Shm | FileKind::Database) {
+        if left == 0 && kind != FileKind::Journal {
             self.strand.post(Core::on_last_release);
         }
     }
@@ -261,6 +284,7 @@ impl Database {
                         .capture(Occasion::End)
                         .map_err(|_| Refusal::CaptureFailed);
                     core.leave();
+                    core.let_go();
                     done(captured.and_then(|()| remove()));
                 });
             }
@@ -313,7 +337,10 @@ impl Database {
                 // What is in the log stays there: a capture that fails now is tried again.
                 let _ = core.capture(Occasion::End);
                 core.leave();
-                done(resize());
+                let resized = resize();
+                // From here on it can commit without a request.
+                core.hold_for_open();
+                done(resized);
             }),
         }
     }
@@ -384,6 +411,11 @@ impl Core {
             let _ = self.capture(Occasion::End);
             self.leave();
         }
+        if [FileKind::Shm, FileKind::Wal].map(|kind| self.shared.open_handles(kind)) == [0, 0]
+            && self.writer.is_none()
+        {
+            self.let_go();
+        }
         self.leave_wal_if_unused();
         if self.shared.open_handles(FileKind::Database) == 0
             && let Err(error) = self.notice_file_of_another()
@@ -397,6 +429,7 @@ impl Core {
         self.forget_generation();
         self.wal.file = None;
         self.wal.watch = None;
+        self.held_log_is_gone();
         self.shared.log_gone.store(true, Ordering::Release);
         if self.shared.unseen_writers.load(Ordering::Acquire) > 0 {
             self.watch_database_file();

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use crate::apply::wal_writer::WalWriter;
 use crate::capture::LatchKind;
 use crate::capture::Occasion;
 use crate::core::Core;
@@ -36,6 +35,9 @@ impl Database {
 impl Core {
     /// The node has another role, or a mount at last.
     pub(crate) fn take_up_role(&mut self) {
+        if !self.try_to_come_up() {
+            return;
+        }
         let result = if self.env().is_primary() {
             self.begin_committing()
         } else {
@@ -61,9 +63,7 @@ impl Core {
         }
         self.leave();
         self.forget_generation();
-        let writer = WalWriter::join(self.env(), self.name(), self.dir())?;
-        self.set_writer(Some(writer));
-        Ok(())
+        self.join_as_writer()
     }
 
     /// Applications may commit: what they commit from here on is captured, and nothing before it.
@@ -144,6 +144,7 @@ impl Core {
     pub(crate) fn close_files(&mut self) {
         self.leave();
         self.set_writer(None);
+        self.let_go();
         self.exclusive = None;
         // A checkpoint that is running has them open, too.
         drop(self.shared.checkpoint.lock());

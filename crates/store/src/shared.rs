@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) blocked: Mutex<Option<Instant>>,
     /// On a replica: WAL_WRITE_LOCK is held.
     pub(crate) writer_joined: AtomicBool,
+    /// The keeper has what it needs to keep applications from committing.
+    pub(crate) guarded: AtomicBool,
     /// Since the last OPEN of the -shm there was no UNLINK of it: it can be opened by its name. An UNLINK holds the
     /// directory until it is answered, so that the strand, which answers it, must not look for a name then.
     pub(crate) shm_named: AtomicBool,
@@ -127,6 +129,7 @@ impl Shared {
             replicated: AtomicBool::new(dir_knows_replica),
             blocked: Mutex::default(),
             writer_joined: AtomicBool::new(false),
+            guarded: AtomicBool::new(false),
             shm_named: AtomicBool::new(false),
             checkpointing: AtomicBool::new(false),
             checkpoint: Mutex::new(()),

@@ -62,6 +62,15 @@ impl SharedIndex {
         SharedIndex::with_file(file, &name, db, dir)
     }
 
+    /// The index in a -shm that was opened before.
+    pub(crate) fn of_file(
+        file: File,
+        db: &DbName,
+        dir: &DatabaseDir,
+    ) -> Result<SharedIndex, Error> {
+        SharedIndex::with_file(file, &dir.file(FileKind::Shm), db, dir)
+    }
+
     fn with_file(
         file: File,
         name: &Path,

@@ -18,6 +18,7 @@ use crate::hooks::refusal;
 use crate::import::Import;
 use crate::incarnation::{self, ClusterId, Incarnation};
 use crate::incoming::Incoming;
+use crate::keeper::Keeper;
 use crate::lag::PrimaryClock;
 use crate::layout::{self, DataDir};
 use crate::machine;
@@ -49,6 +50,10 @@ pub struct StoreConfig {
     pub compress: bool,
     /// The longest pause between two captures of a database under load.
     pub capture_pace: Duration,
+    /// Another process has served the mount, which is still there: applications have databases open.
+    pub live: bool,
+    /// The lock on the directory, as that process had it.
+    pub lock: Option<Arc<File>>,
 }
 
 impl StoreConfig {
@@ -61,6 +66,8 @@ impl StoreConfig {
             scrub_interval: Duration::from_secs(24 * 3600),
             compress: true,
             capture_pace: Duration::from_millis(2),
+            live: false,
+            lock: None,
         }
     }
 }
@@ -77,7 +84,7 @@ pub struct Store {
     /// One creation or deletion at a time.
     changing: Mutex<()>,
     /// Locked, for as long as the directory is ours.
-    _lock: File,
+    lock: Arc<File>,
 }
 
 impl Store {
@@ -85,7 +92,11 @@ impl Store {
     /// mounted yet.
     pub fn open(config: StoreConfig, role: Role) -> Result<Arc<Store>, Error> {
         let data = DataDir::new(&config.data_dir);
-        let lock = claim(&data)?;
+        let lock = match config.lock.clone() {
+            Some(lock) => lock,
+            None => Arc::new(claim(&data)?),
+        };
+        let live = config.live;
         let node_id = own_number(&data.path().join("nodeid"))?;
         let cluster_id = read_cluster_id(&data)?;
         let own = OwnThreads::default();
@@ -110,13 +121,15 @@ impl Store {
             clock: PrimaryClock::default(),
             after_crash: false,
             changing: Mutex::new(()),
-            _lock: lock,
+            lock,
         };
         let ask_first = another_start && !store.known_replicas()?.is_empty();
         store.open_databases(ask_first)?;
         store.after_crash = another_start && store.env.unclean.load(Ordering::Acquire);
         let store = Arc::new(store);
-        store.remove_super_journals()?;
+        if !live {
+            store.remove_super_journals()?;
+        }
         note_role(&store.env.data, &role)?;
         crate::retention::start(&store);
         crate::scrub::start(&store);
@@ -136,6 +149,11 @@ impl Store {
                     continue;
                 }
             };
+            if self.env.config.live {
+                let db = recovery::live::open(&self.env, &name)?;
+                self.databases.write().insert(name, db);
+                continue;
+            }
             let db = recovery::open(&self.env, &name, None)?;
             let role = self.env.role();
             if !(ask_first && role.is_primary()) {
@@ -159,7 +177,7 @@ impl Store {
     pub fn attach_mount(&self, mount: Arc<dyn Mount>) {
         for db in self.all_databases() {
             let role = self.env.role();
-            let settled = db.call(move |core| match core.settled {
+            let settled = db.call(move |core| match core.settled || core.live {
                 true => Ok(()),
                 false => core.settle(&role),
             });
@@ -169,6 +187,21 @@ impl Store {
         }
         self.env.attach_mount(mount);
         self.take_up_role();
+    }
+
+    /// Has `keeper` keep applications from committing when this process cannot. Before [`Store::attach_mount`].
+    pub fn attach_keeper(&self, keeper: Arc<dyn Keeper>) {
+        self.env.attach_keeper(keeper);
+    }
+
+    /// The mount answers: a store that was opened live finds out now what was committed.
+    pub fn mount_answers(&self) {
+        self.env.mount_answers();
+    }
+
+    /// The lock on the data directory: whoever has it open has the directory.
+    pub fn lock(&self) -> &File {
+        &self.lock
     }
 
     /// Whether applications can reach the databases.
@@ -492,6 +525,15 @@ impl Store {
         self.env.watcher.stop();
         self.env.timer.stop();
         self.env.pool.join(Duration::from_secs(5));
+    }
+
+    /// Captures everything that is committed now.
+    pub fn drain(&self) {
+        for db in self.all_databases() {
+            if let Err(error) = db.drain() {
+                tracing::error!(database = %db.name(), error = error.chain(), "the last commits are not captured");
+            }
+        }
     }
 
     /// Lets go of everything that was opened through the mount, so that it can be unmounted.

@@ -17,6 +17,7 @@ mod drop;
 mod exclusive;
 mod faults;
 mod fossil;
+mod guard;
 mod hot_journal;
 mod import;
 mod import_refused;

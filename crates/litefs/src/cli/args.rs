@@ -74,6 +74,26 @@ impl MountArgs {
     }
 }
 
+/// Has the running node go on with the program that is in its place now: a new version, installed over the old one.
+///
+/// The mount stays, and with it the connections of applications, which notice a pause. The node is found by its
+/// configuration, as with `litefs mount`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "litefs upgrade",
+    no_binary_name = true,
+    args_override_self = true
+)]
+pub(crate) struct UpgradeArgs {
+    /// The configuration file of the node.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Take the configuration as it is: expand no environment variables in it.
+    #[arg(long)]
+    pub(crate) no_expand_env: bool,
+}
+
 /// Puts the SQLite database in the file PATH into a running cluster.
 ///
 /// It becomes one transaction: a database of that name is replaced as a whole, or not at all. The node must be

@@ -13,6 +13,7 @@ use clap::error::ErrorKind;
 
 pub(crate) use args::{
     DevArgs, HandoffArgs, LOAD_READER, LOAD_WRITER, LoadArgs, MountArgs, PromoteArgs, Transfer,
+    UpgradeArgs,
 };
 use args::{ExportArgs, ImportArgs};
 pub(crate) use aside::{Aside, Place};
@@ -20,17 +21,21 @@ pub(crate) use aside::{Aside, Place};
 /// What the user asks for.
 #[derive(Debug)]
 pub(crate) enum Invocation {
-    Mount(MountArgs),
+    /// With the arguments as they are, for the process that is to take them.
+    Mount(Vec<OsString>),
     Import(Transfer),
     Export(Transfer),
     Promote(PromoteArgs),
     Handoff(HandoffArgs),
     Aside(Aside),
+    Upgrade(UpgradeArgs),
     Dev(DevArgs),
     LoadWriter(LoadArgs),
     LoadReader(LoadArgs),
-    /// The process that guards the mount of another one.
-    Guard,
+    /// What `mount` starts: on the descriptor of the guard.
+    Worker(i32, MountArgs),
+    /// The process that watches over the guard of a mount.
+    Watcher,
     Version,
 }
 
@@ -73,6 +78,7 @@ Commands:
     promote    make a node the primary
     handoff    have the primary hand over to another node
     aside      see and get back what a node has put aside instead of deleting it
+    upgrade    have a running node go on with a new version of this program
     dev        try it out: a primary and a replica on this machine
     version    print the version
 
@@ -94,9 +100,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         "" | "help" => Err(Refusal::Usage(USAGE.to_owned())),
         flag if flag.starts_with('-') => Err(Refusal::Usage(USAGE.to_owned())),
         // LiteFS ends `mount` with 2 and the other commands with 1 when their flags are wrong.
-        "mount" => flags::parse(args, 2)
+        "mount" => flags::parse(args.clone(), 2)
             .and_then(MountArgs::checked)
-            .map(Invocation::Mount),
+            .map(|_| Invocation::Mount(args)),
         "import" => flags::parse(args, 1)
             .and_then(ImportArgs::checked)
             .map(Invocation::Import),
@@ -106,10 +112,12 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         "promote" => flags::parse(args, 1).map(Invocation::Promote),
         "handoff" => flags::parse(args, 1).map(Invocation::Handoff),
         "aside" => aside::parse(args).map(Invocation::Aside),
+        "upgrade" => flags::parse(args, 1).map(Invocation::Upgrade),
         "dev" => flags::parse(args, 2).map(Invocation::Dev),
         LOAD_WRITER => flags::parse(args, 2).map(Invocation::LoadWriter),
         LOAD_READER => flags::parse(args, 2).map(Invocation::LoadReader),
-        crate::guard::COMMAND => Ok(Invocation::Guard),
+        crate::guard::WATCHER => Ok(Invocation::Watcher),
+        crate::guard::WORKER => worker(args),
         "version" => Ok(Invocation::Version),
         "run" => Err(Refusal::wrong(
             "litefs run: not supported yet by this build",
@@ -120,6 +128,18 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
             1,
         )),
     }
+}
+
+/// The descriptor of the guard, then the arguments of `mount`.
+fn worker(mut args: Vec<OsString>) -> Result<Invocation, Refusal> {
+    let descriptor = args.first().and_then(|first| first.to_str()?.parse().ok());
+    let Some(descriptor) = descriptor else {
+        return Err(Refusal::wrong("to be run by `litefs mount` only", 1));
+    };
+    args.remove(0);
+    flags::parse(args, 2)
+        .and_then(MountArgs::checked)
+        .map(|args| Invocation::Worker(descriptor, args))
 }
 
 /// What clap refuses, in one line.
@@ -150,8 +170,14 @@ mod tests {
 
     #[track_caller]
     fn mount(line: &str) -> MountArgs {
-        match parsed(line) {
-            Ok(Invocation::Mount(args)) => args,
+        match (
+            parsed(line),
+            parsed(&line.replacen("mount ", "mount-worker 3 ", 1)),
+        ) {
+            (Ok(Invocation::Mount(raw)), Ok(Invocation::Worker(3, args))) => {
+                assert_eq!(raw.len(), line.split_whitespace().count() - 1);
+                args
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -271,6 +297,7 @@ mod tests {
             "export",
             "export -h",
             "dev -h",
+            "upgrade -h",
         ] {
             match parsed(line) {
                 Err(Refusal::Usage(text)) => assert!(text.contains("Usage"), "{line:?}: {text}"),

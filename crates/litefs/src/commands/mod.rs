@@ -8,4 +8,5 @@ pub(crate) mod leadership;
 pub(crate) mod load;
 pub(crate) mod mount;
 mod progress;
+pub(crate) mod upgrade;
 pub(crate) mod version;

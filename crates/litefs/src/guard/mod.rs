@@ -1,71 +1,29 @@
-//! The guard: a small process beside `litefs mount` that outlives it for a moment.
+//! `litefs mount` is two processes: the guard, which was started, and its child, the worker, which is the node.
 //!
-//! A node is a client of its own mount. If it is killed while one of its threads waits for an answer that only the
-//! node itself could give, the kernel waits with it for ever: the process cannot end, and whoever uses the mount
-//! hangs. So somebody else must tell the kernel that no answer will come (abort the FUSE connection). The guard does
-//! nothing but wait for that.
+//! A node is a client of its own mount, and applications go on without it: with a passthrough log they commit what
+//! nobody captures. So the guard stands beside it, with nothing but system calls, locked in memory:
+//!
+//! - It has a descriptor of the FUSE device. The connection outlives the worker.
+//! - It has the databases open through the mount that applications have open in WAL mode ([`fence`]). When the worker
+//!   dies, or is stopped until its deadline ([`table`]), the guard takes SQLite's locks: nobody commits.
+//! - Then it starts a new worker, on the same connection ([`run`]). Applications notice a pause.
+//! - If none comes up it aborts the connection: a caller would hang.
+//!
+//! The worker's side is [`Link`]. The two talk in packets ([`message`]), and what the guard keeps for the next worker
+//! it does not understand. A third process watches over the two ([`watcher`]).
 
-mod child;
+mod connection;
+mod fence;
+mod link;
+mod message;
+mod restarts;
+mod revoke;
+mod run;
+mod table;
+mod watcher;
+mod worker;
 
-use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
-
-use anyhow::Context as _;
-use nix::sys::signal::Signal;
-
-use crate::parent::end_with_parent;
-
-pub(crate) use child::run;
-
-/// The name of the hidden command.
-pub(crate) const COMMAND: &str = "guard-mount";
-
-/// The node's side of the guard. Dropped, the guard ends.
-#[derive(Debug)]
-pub(crate) struct Guard {
-    child: Child,
-    orders: Option<ChildStdin>,
-}
-
-impl Guard {
-    /// Starts the guard. To be called on the thread that lives as long as the process: its end is what the guard
-    /// waits for.
-    pub(crate) fn start() -> anyhow::Result<Guard> {
-        let program = std::env::current_exe().context("find this program")?;
-        let mut command = Command::new(program);
-        command
-            .arg(COMMAND)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null());
-        end_with_parent(&mut command, Signal::SIGTERM);
-        let mut child = command.spawn().context("start the guard of the mount")?;
-        let orders = child.stdin.take();
-        Ok(Guard { child, orders })
-    }
-
-    /// From now on the mount at `dir` is to be guarded.
-    pub(crate) fn watch(&mut self, dir: &Path) -> io::Result<()> {
-        // The device number of a FUSE mount is the number of its connection.
-        let connection = nix::sys::stat::minor(std::fs::metadata(dir)?.dev());
-        let order = child::Order {
-            connection,
-            dir: dir.to_owned(),
-        };
-        match &mut self.orders {
-            Some(orders) => orders.write_all(&order.encode()),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        if let Some(mut orders) = self.orders.take() {
-            // If it is gone already there is nothing to say.
-            let _ = orders.write_all(child::DONE);
-        }
-        let _ = self.child.wait();
-    }
-}
+pub(crate) use link::{Inherited, Link};
+pub(crate) use run::run;
+pub(crate) use watcher::{COMMAND as WATCHER, run as watch};
+pub(crate) use worker::COMMAND as WORKER;

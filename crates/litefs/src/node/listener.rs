@@ -1,5 +1,7 @@
 //! The port of the API.
 
+use std::os::fd::OwnedFd;
+
 use anyhow::anyhow;
 use tokio::net::TcpListener;
 
@@ -17,6 +19,13 @@ pub(super) async fn bind(addr: &ListenAddr) -> anyhow::Result<TcpListener> {
     }
     let reason = refused.map_or_else(|| "it has no address".to_owned(), |error| error.to_string());
     Err(anyhow!("listen on {addr}: {reason}"))
+}
+
+/// Goes on with the socket of another process. Who has connected meanwhile is served.
+pub(super) fn take_over(port: OwnedFd) -> anyhow::Result<TcpListener> {
+    let listener = std::net::TcpListener::from(port);
+    listener.set_nonblocking(true)?;
+    Ok(TcpListener::from_std(listener)?)
 }
 
 #[cfg(test)]

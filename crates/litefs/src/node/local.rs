@@ -18,7 +18,7 @@ use super::following::Following;
 use super::{Mounting, blocking};
 use crate::api_client::ApiClient;
 use crate::config::Config;
-use crate::guard::Guard;
+use crate::guard::Link;
 
 /// How long a new primary waits, before applications may write, for replicas that may have more than it.
 const TAILS: Duration = Duration::from_secs(10);
@@ -42,7 +42,9 @@ pub(super) struct Local {
     epochs: Arc<Epochs>,
     replicas: Replicas,
     tails: TailWindow,
-    guard: Arc<Mutex<Guard>>,
+    guard: Link,
+    /// The session of a process before this one, until it is taken up.
+    earlier: Mutex<Option<fuse::Earlier>>,
     mount: Arc<tokio::sync::Mutex<Option<fuse::Mount>>>,
     following: tokio::sync::Mutex<Option<Following>>,
     /// The term in which this node leads or is about to, 0 if it is in none. What was begun for a term that is over by
@@ -93,7 +95,8 @@ pub(super) struct Parts {
     pub(super) epochs: Arc<Epochs>,
     pub(super) replicas: Replicas,
     pub(super) tails: TailWindow,
-    pub(super) guard: Guard,
+    pub(super) guard: Link,
+    pub(super) earlier: Option<fuse::Earlier>,
     pub(super) requests: Arc<OnceLock<FuseCounter>>,
     pub(super) shown: Shown,
 }
@@ -108,7 +111,8 @@ impl Local {
             epochs: parts.epochs,
             replicas: parts.replicas,
             tails: parts.tails,
-            guard: Arc::new(Mutex::new(parts.guard)),
+            guard: parts.guard,
+            earlier: Mutex::new(parts.earlier),
             mount: Arc::default(),
             term: Arc::default(),
             following: tokio::sync::Mutex::default(),
@@ -137,10 +141,26 @@ impl Local {
 
     /// Takes down what is mounted.
     pub(super) async fn unmount(&self) -> anyhow::Result<()> {
-        match self.mount.lock().await.take() {
+        let mount = self.mount.lock().await.take();
+        // What the guard has open would keep the mount busy.
+        self.guard.release_all();
+        let unmounted = match mount {
             Some(mount) => blocking(move || Ok(mount.unmount()?)).await,
-            None => Ok(()),
-        }
+            None => return Ok(()),
+        };
+        self.guard.unmounted();
+        unmounted
+    }
+
+    /// Whether another process can go on with the mount.
+    pub(super) async fn can_be_resumed(&self) -> bool {
+        let mount = self.mount.lock().await;
+        mount.as_ref().is_some_and(fuse::Mount::can_be_resumed)
+    }
+
+    /// The mount stays when this process ends.
+    pub(super) async fn leave_mount_to_successor(&self) {
+        std::mem::forget(self.mount.lock().await.take());
     }
 
     pub(super) async fn stop_following(&self) {
@@ -150,7 +170,7 @@ impl Local {
     }
 
     /// Mounts, if that has not been done. An error is the end of the node.
-    async fn mount(&self) -> Result<(), Trouble> {
+    pub(super) async fn mount(&self) -> Result<(), Trouble> {
         let mut mounted = Arc::clone(&self.mount).lock_owned().await;
         if mounted.is_some() {
             return Ok(());
@@ -162,14 +182,19 @@ impl Local {
             clear_stale: self.mounting.clear_stale,
             debug: self.mounting.debug,
         };
-        let (store, guard) = (Arc::clone(&self.store), Arc::clone(&self.guard));
+        let (store, guard) = (Arc::clone(&self.store), self.guard.clone());
         let (requests, unmounted) = (Arc::clone(&self.requests), self.shown.unmounted.clone());
+        let earlier = lock(&self.earlier).take();
         // To its end, also if whoever asked for it does not wait so long.
         let done = blocking(move || {
-            let mount = fuse::mount(store, config)?;
+            let keeping = guard.clone();
+            let keep: fuse::Keep =
+                Box::new(move |device, session| keeping.keep_session(device, session));
+            let mount = fuse::mount(store, config, earlier, keep)?;
             tracing::info!(dir = %mount.dir().display(), passthrough = mount.passthrough(), "mounted");
-            let watched = lock(&guard).watch(mount.dir());
-            watched.context("tell the guard of the mount")?;
+            guard
+                .mounted(mount.dir())
+                .context("tell the guard of the mount")?;
             // It is set once.
             let _ = requests.set(Box::new(mount.request_counter()));
             mount.when_ended(Box::new(move || {
@@ -211,7 +236,7 @@ impl Local {
             Arc::clone(&self.epochs),
             term.clone(),
         );
-        let current = Arc::clone(&self.term);
+        let (current, guard) = (Arc::clone(&self.term), self.guard.clone());
         *lock(&current) = term.epoch;
         blocking(move || {
             let current = lock(&current);
@@ -224,6 +249,7 @@ impl Local {
             }
             anyhow::ensure!(*current == term.epoch, OVER);
             store.begin_term(Epoch::new(term.epoch))?;
+            guard.set_epoch(term.epoch);
             Ok(awaited)
         })
         .await
@@ -373,7 +399,11 @@ impl lease::Node for Local {
         })
     }
 
-    fn extend(&self, _deadline: Option<Duration>) {}
+    fn extend(&self, deadline: Option<Duration>) {
+        if let Err(error) = self.guard.set_deadline(deadline) {
+            tracing::error!(%error, "the guard cannot be told until when this node may commit");
+        }
+    }
 
     fn lead<'a>(&'a self, term: &'a Term) -> Doing<'a, Result<(), Trouble>> {
         Box::pin(self.try_lead(term))
@@ -382,10 +412,14 @@ impl lease::Node for Local {
     fn fence(&self, by: Option<Duration>) -> Doing<'_, ()> {
         Box::pin(async move {
             let (store, current) = (Arc::clone(&self.store), Arc::clone(&self.term));
+            let guard = self.guard.clone();
             let fenced = blocking(move || {
                 *lock(&current) = 0;
                 if store.role().is_primary() {
                     store.fence(Local::patience(by))?;
+                    // Nobody commits: nothing is left to be watched.
+                    guard.set_epoch(0);
+                    guard.set_deadline(None)?;
                 }
                 Ok(())
             })

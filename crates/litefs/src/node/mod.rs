@@ -7,13 +7,16 @@ mod api;
 mod control;
 mod epochs;
 mod following;
+mod keeper;
 mod listener;
 mod local;
+mod running;
 
+use std::os::fd::AsFd as _;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use lease::{
     BootClock, ConsulConfig, ConsulEnvironment, ConsulLease, Identity, Leaser, Member,
     MemberConfig, MemberHandle,
@@ -25,10 +28,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, LeaseStore};
-use crate::guard::Guard;
+use crate::guard::{Inherited, Link};
 use crate::host;
 use epochs::Epochs;
 use local::{Local, Shown};
+
+pub(crate) use running::Running;
 
 /// How long what is being applied, and requests that are being answered, may take to end at a stop.
 const END: Duration = Duration::from_secs(5);
@@ -49,7 +54,9 @@ pub(crate) struct Mounting {
 pub(crate) struct Node {
     config: Arc<Config>,
     mounting: Mounting,
-    guard: Option<Guard>,
+    guard: Link,
+    /// What a worker before this one has left.
+    inherited: Inherited,
     /// Ends the API and its streams.
     cancel: CancellationToken,
     /// Ends the member.
@@ -63,11 +70,17 @@ pub(crate) struct Node {
 
 impl Node {
     /// A node of which nothing is up.
-    pub(crate) fn new(config: Config, mounting: Mounting, guard: Guard) -> Node {
+    pub(crate) fn new(
+        config: Config,
+        mounting: Mounting,
+        guard: Link,
+        inherited: Inherited,
+    ) -> Node {
         Node {
             config: Arc::new(config),
             mounting,
-            guard: Some(guard),
+            guard,
+            inherited,
             cancel: CancellationToken::new(),
             leave: CancellationToken::new(),
             store: None,
@@ -82,15 +95,36 @@ impl Node {
     /// its primary, unless `skip-sync` is set. It stops between two parts, without an error, if `shutdown` is cancelled.
     pub(crate) async fn start(&mut self, shutdown: &CancellationToken) -> anyhow::Result<()> {
         // The port first: another node that is running here is noticed before anything is touched.
-        let listener = listener::bind(&self.config.http.addr).await?;
+        let listener = match self.inherited.port.take() {
+            Some(port) => listener::take_over(port)?,
+            None => listener::bind(&self.config.http.addr).await?,
+        };
+        self.guard
+            .keep_port(listener.as_fd())
+            .context("have the port kept")?;
         let leaser = self.leaser()?;
         let store = self.open_store().await?;
         self.store = Some(Arc::clone(&store));
+        self.guard
+            .keep_lock(store.lock())
+            .context("have the lock of the data directory kept")?;
+        store.attach_keeper(Arc::new(keeper::GuardKeeper::new(
+            self.guard.clone(),
+            std::mem::take(&mut self.inherited.locked),
+        )));
         if shutdown.is_cancelled() {
             return Ok(());
         }
         let epochs = Arc::new(Epochs::open(&self.config.data.dir)?);
-        self.join(listener, leaser, &store, epochs)?;
+        let resumed = self.inherited.session.is_some();
+        let (local, member) = self.join(listener, leaser, &store, epochs);
+        if resumed {
+            // The mount is there, and what is asked of it waits for this process.
+            local.mount().await.map_err(|trouble| anyhow!(trouble))?;
+        }
+        let handle = member.handle();
+        let member = tokio::spawn(member.run(self.leave.clone()));
+        self.member = Some((member, handle));
         let mut ready = self.shown.ready.subscribe();
         tokio::select! {
             biased;
@@ -118,16 +152,15 @@ impl Node {
         })
     }
 
-    /// Takes part in the cluster.
+    /// Makes the part that takes part in the cluster, and serves the API.
     fn join(
         &mut self,
         listener: tokio::net::TcpListener,
         leaser: Arc<dyn Leaser>,
         store: &Arc<Store>,
         epochs: Arc<Epochs>,
-    ) -> anyhow::Result<()> {
+    ) -> (Arc<Local>, Member) {
         let lease = &self.config.lease;
-        let guard = self.guard.take().ok_or_else(|| anyhow!("started twice"))?;
         let (tails, requests) = (TailWindow::default(), Arc::new(OnceLock::new()));
         let stream = api::Stream::new(store, &self.config, tails.clone(), self.cancel.clone());
         let local = Arc::new(Local::new(local::Parts {
@@ -144,7 +177,16 @@ impl Node {
             epochs,
             replicas: stream.replicas(),
             tails,
-            guard,
+            guard: self.guard.clone(),
+            earlier: self
+                .inherited
+                .session
+                .take()
+                .map(|(device, session)| fuse::Earlier {
+                    device,
+                    session,
+                    revoked: std::mem::take(&mut self.inherited.revoked),
+                }),
             requests: Arc::clone(&requests),
             shown: self.shown.clone(),
         }));
@@ -172,9 +214,8 @@ impl Node {
                 member: handle.clone(),
             },
         ));
-        self.local = Some(local);
-        self.member = Some((tokio::spawn(member.run(self.leave.clone())), handle));
-        Ok(())
+        self.local = Some(Arc::clone(&local));
+        (local, member)
     }
 
     async fn open_store(&self) -> anyhow::Result<Arc<Store>> {
@@ -184,10 +225,30 @@ impl Node {
             retention_interval: data.retention_interval,
             scrub_interval: data.scrub_interval,
             compress: data.compress,
+            live: self.inherited.session.is_some(),
+            lock: self
+                .inherited
+                .lock
+                .as_ref()
+                .map(|lock| lock.try_clone().map(Arc::new))
+                .transpose()
+                .context("the lock of the data directory")?,
             ..StoreConfig::new(&data.dir)
         };
         tracing::info!(dir = %data.dir.display(), "opening the data directory");
         blocking(move || Ok(Store::open(config, Role::None)?)).await
+    }
+
+    /// Tells the guard, and whoever wants to replace this process, that the node is up.
+    pub(crate) async fn announce(&self) -> anyhow::Result<()> {
+        let resumable = match &self.local {
+            Some(local) => local.can_be_resumed().await,
+            None => false,
+        };
+        Running::this(resumable)?.write(&self.config.data.dir)?;
+        self.guard
+            .ready()
+            .context("tell the guard that the node is up")
     }
 
     /// What there is to say once it is up, in one line.
@@ -273,6 +334,35 @@ impl Node {
             .is_some_and(|store| store.admits_writers());
         let heir = self.local.as_ref().map(|local| local.best_heir(None));
         primary && !(movable && matches!(heir, Some(Ok(_))))
+    }
+}
+
+impl Node {
+    /// Makes room for a successor: everything is captured, the streams and the API end, and the mount stays for the
+    /// process that comes next. So does the lease: the successor takes it over, as nobody else can at once.
+    pub(crate) async fn leave(mut self) -> anyhow::Result<()> {
+        if let Some((member, _)) = self.member.take() {
+            member.abort();
+        }
+        if let Some(local) = &self.local {
+            local.stop_following().await;
+        }
+        self.cancel.cancel();
+        if let Some(api) = self.api.take() {
+            end("the API", api, END).await;
+        }
+        if let Some(store) = self.store.take() {
+            blocking(move || {
+                store.drain();
+                Ok(())
+            })
+            .await?;
+        }
+        if let Some(local) = self.local.take() {
+            // What is still asked of this process is asked again of the next one.
+            local.leave_mount_to_successor().await;
+        }
+        self.guard.leaving().context("tell the guard")
     }
 }
 

@@ -17,7 +17,7 @@ use crate::layout::DatabaseDir;
 use crate::locks::{self, LockKind};
 use crate::mount::OpenHow;
 use crate::name::{DbName, FileKind};
-use crate::shared_index::{SharedIndex, open_database_shared, read_full};
+use crate::shared_index::{SharedIndex, lock_database_shared, open_database_shared, read_full};
 use crate::view::chain_at;
 
 /// Frames are written to the -wal in pieces of about this many bytes.
@@ -71,6 +71,29 @@ impl WalWriter {
         database: File,
     ) -> Result<WalWriter, Error> {
         let shm = SharedIndex::join(env, db, dir)?;
+        WalWriter::lock_and_join(env, db, dir, database, shm)
+    }
+
+    /// Joins with files that were opened before, and maybe locked.
+    pub(crate) fn with_locks(
+        env: &Env,
+        db: &DbName,
+        dir: &DatabaseDir,
+        database: File,
+        shm: File,
+    ) -> Result<WalWriter, Error> {
+        lock_database_shared(&database, db)?;
+        let shm = SharedIndex::of_file(shm, db, dir)?;
+        WalWriter::lock_and_join(env, db, dir, database, shm)
+    }
+
+    fn lock_and_join(
+        env: &Env,
+        db: &DbName,
+        dir: &DatabaseDir,
+        database: File,
+        shm: SharedIndex,
+    ) -> Result<WalWriter, Error> {
         if !shm.lock_write(WRITE_LOCK_WAIT)? {
             let waited_ms = WRITE_LOCK_WAIT.as_millis() as u64;
             return Err(Error::Busy {
@@ -101,6 +124,25 @@ impl WalWriter {
             dir: dir.clone(),
             checkpoint_seq: 0,
         })
+    }
+
+    /// The files, for somebody who is to have the same locks.
+    pub(crate) fn files(&self) -> std::io::Result<crate::keeper::Held> {
+        Ok(crate::keeper::Held {
+            database: self.database.try_clone()?,
+            shm: Some(self.shm.file.try_clone()?),
+            wal: Some(self.wal.try_clone()?),
+        })
+    }
+
+    /// Gives all locks back, whoever else has the files open.
+    pub(crate) fn unlock(&self) {
+        const ALL: lock::LockRange = lock::LockRange { start: 0, len: 0 };
+        for file in [&self.database, &*self.shm.file] {
+            if let Err(error) = locks::unlock(file, ALL) {
+                tracing::error!(database = %self.db, %error, "a lock stays");
+            }
+        }
     }
 
     /// Frames that are in the log and not in the database file yet.

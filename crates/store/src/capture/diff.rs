@@ -38,7 +38,8 @@ impl Core {
     pub(crate) fn publish_difference(&mut self, view: &View) -> Result<(), Error> {
         let page_size = view.page_size();
         let same_size = self.page_size.is_none_or(|known| known == page_size);
-        let whole = self.pos().txid.is_zero() || !same_size;
+        // Without a table nothing is known of what others have.
+        let whole = self.pos().txid.is_zero() || !same_size || self.table.page_count() == 0;
         let mut changed = ChangedPages::new();
         let mut page = Vec::new();
         for pgno in view.pages() {

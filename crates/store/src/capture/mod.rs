@@ -2,6 +2,7 @@
 
 pub(crate) mod diff;
 pub(crate) mod generation;
+pub(crate) mod hold;
 mod hot_journal;
 pub(crate) mod join;
 mod mark;

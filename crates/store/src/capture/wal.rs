@@ -83,6 +83,7 @@ impl Core {
         if occasion != Occasion::End {
             // At the end the request that is held has the directory locked: opening files by name would wait for it.
             self.join_if_open()?;
+            self.hold_open_files();
             self.move_read_mark()?;
         }
         self.capture_log(occasion)?;

@@ -7,6 +7,7 @@
 //! content is?
 
 pub(crate) mod journal;
+pub(crate) mod live;
 mod replay;
 mod settle;
 pub(crate) mod wal;
@@ -205,7 +206,7 @@ fn recover_content(
     let played = journal::play_back(dir, name)?;
     let copied = wal::copy_into_database(dir, name)?;
     let file = File::open(&path).during("open", &path)?;
-    let mode = mode_of_file(&file, dir)?;
+    let mode = mode_of_file(&file, &path)?;
     if mode == Mode::NotSqlite {
         tracing::warn!(database = %name, "not a SQLite database: left alone and not replicated");
     }
@@ -267,9 +268,9 @@ fn compute(
     Ok(table)
 }
 
-fn mode_of_file(file: &File, dir: &DatabaseDir) -> Result<Mode, Error> {
+fn mode_of_file(file: &File, path: &std::path::Path) -> Result<Mode, Error> {
     let mut bytes = [0; sqlite::header::DatabaseHeader::SIZE];
-    let read = read_full(file, &mut bytes, 0).during("read", &dir.file(FileKind::Database))?;
+    let read = read_full(file, &mut bytes, 0).during("read", path)?;
     if read == 0 {
         Ok(Mode::Empty)
     } else {
