@@ -193,9 +193,11 @@ fn locks(files: &Files) -> impl Iterator<Item = (BorrowedFd<'_>, LockRange, libc
 
 fn try_all(files: &Files) -> bool {
     // All are tried, whatever becomes of the first.
-    locks(files)
-        .map(|(file, range, kind)| set_lock(file, libc::F_OFD_SETLK, range, kind).is_ok())
-        .fold(true, |all, taken| all && taken)
+    let mut all = true;
+    for (file, range, kind) in locks(files) {
+        all &= set_lock(file, libc::F_OFD_SETLK, range, kind).is_ok();
+    }
+    all
 }
 
 fn unlock_all(files: &Files) {
