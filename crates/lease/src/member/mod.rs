@@ -72,6 +72,7 @@ struct Known {
 struct Vacant {
     record: Version,
     epoch: Version,
+    session: SessionId,
     since: Duration,
 }
 

@@ -216,7 +216,19 @@ impl Member {
         if !self.env.traits.movable {
             return self.elect(true).await;
         }
-        let since = self.vacant_since(&survey);
+        // A session that lives since then: the store was not emptied in between, and taken, and emptied again.
+        let session = match self.env.ask(self.env.leaser.session()).await? {
+            Ok(session) => session,
+            Err(Error::SessionGone) => {
+                self.session = None;
+                self.posted = None;
+                self.vacant = None;
+                return Ok(Next::Look);
+            }
+            Err(error) => return Ok(self.later(&error)),
+        };
+        self.session = Some(session.clone());
+        let since = self.vacant_since(&survey, session);
         let now = self.env.now();
         let ttl = self.env.traits.ttl.unwrap_or_default();
         let (me, cluster) = (self.env.me.node_id, holdings.cluster_id.as_deref());
@@ -232,15 +244,21 @@ impl Member {
     }
 
     /// Since when nobody can have taken the lease: every acquisition changes the epoch that is kept beside it.
-    fn vacant_since(&mut self, survey: &Survey) -> Duration {
+    fn vacant_since(&mut self, survey: &Survey, session: SessionId) -> Duration {
         let (record, epoch) = (survey.seen.version, survey.epoch_version);
         match &self.vacant {
-            Some(vacant) if (vacant.record, vacant.epoch) == (record, epoch) => vacant.since,
+            Some(vacant)
+                if (vacant.record, vacant.epoch) == (record, epoch)
+                    && vacant.session == session =>
+            {
+                vacant.since
+            }
             _ => {
                 let since = self.env.now();
                 self.vacant = Some(Vacant {
                     record,
                     epoch,
+                    session,
                     since,
                 });
                 since
