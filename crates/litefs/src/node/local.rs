@@ -391,7 +391,7 @@ impl lease::Node for Local {
                 Ok(Holdings {
                     cluster_id: store.cluster_id().map(|id| id.to_string()),
                     epoch: epochs.synced(),
-                    seen_epoch: epochs.seen(),
+                    seen_epoch: epochs.seen().max(latest_epoch(&store)),
                     positions: holdings(&store),
                 })
             });
@@ -535,6 +535,14 @@ fn positions(store: &Store) -> Vec<(DbName, Pos)> {
 }
 
 /// The same, as it is said in an election. A database whose content is in doubt is none.
+/// The latest term that wrote to a database of this node. A static lease tells its followers no epochs; one that becomes
+/// the primary later must not begin a term that another node had, for then nobody could tell their histories apart.
+fn latest_epoch(store: &Store) -> u64 {
+    let databases = store.databases();
+    let epochs = databases.iter().map(|db| db.history().epoch().get());
+    epochs.max().unwrap_or(0)
+}
+
 fn holdings(store: &Store) -> Positions {
     let databases = store.databases();
     databases
