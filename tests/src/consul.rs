@@ -11,6 +11,7 @@ use reqwest::blocking::{Client, Response};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::http::http_client;
 use crate::listener::free_port;
 use crate::network::Host;
 use crate::process::{TAG, kill_tagged, signal, wait_for};
@@ -259,10 +260,7 @@ impl Consul {
         &self,
         request: impl FnOnce(Client) -> reqwest::Result<T> + Send,
     ) -> reqwest::Result<T> {
-        in_host(self.host.as_ref(), || {
-            let client = Client::builder().timeout(ANSWER).no_proxy().build()?;
-            request(client)
-        })
+        in_host(self.host.as_ref(), || request(http_client(ANSWER)))
     }
 
     fn kv(&self, key: &str) -> String {
