@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::blocking::{Client, Response};
 use serde::Deserialize;
 
+use crate::http::http_client;
 use crate::metrics::Metrics;
 
 /// A request takes no longer than this, large databases included.
@@ -85,14 +86,9 @@ pub struct Api {
 impl Api {
     /// A client of the node on `port` of this machine.
     pub fn new(port: u16) -> Api {
-        let client = Client::builder()
-            .timeout(DEADLINE)
-            .no_proxy()
-            .build()
-            .expect("the HTTP client is set up");
         Api {
             url: format!("http://127.0.0.1:{port}"),
-            client,
+            client: http_client(DEADLINE),
         }
     }
 

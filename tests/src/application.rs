@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use reqwest::blocking::{Client, RequestBuilder};
 
+use crate::http::http_client;
 use crate::process::{Ended, TAG, kill_tagged, processes_tagged, signal, wait_for};
 use crate::stage::Stage;
 use crate::until::until;
@@ -134,10 +135,9 @@ pub struct Web {
 impl Web {
     /// A client of what listens on `port`.
     pub fn new(port: u16) -> Web {
-        let client = Client::builder().timeout(ANSWER).no_proxy().build();
         Web {
             url: format!("http://127.0.0.1:{port}"),
-            client: client.expect("the HTTP client is set up"),
+            client: http_client(ANSWER),
         }
     }
 

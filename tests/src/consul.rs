@@ -7,10 +7,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
 use reqwest::blocking::{Client, Response};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::http::http_client;
 use crate::listener::free_port;
 use crate::network::Host;
 use crate::process::{TAG, kill_tagged, signal, wait_for};
@@ -136,7 +139,16 @@ impl Consul {
     /// Stops it where it is: connections stay and nothing answers, until [`Consul::resume`].
     #[track_caller]
     pub fn pause(&self) {
-        signal(self.running(), Signal::SIGSTOP);
+        let consul = self.running();
+        signal(consul, Signal::SIGSTOP);
+        // Until then its threads go on. It is not reaped here if it ended.
+        let pid = Pid::from_raw(i32::try_from(consul.id()).expect("a process id fits"));
+        let stopped = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        let stopped = waitid(Id::Pid(pid), stopped);
+        assert!(
+            matches!(stopped, Ok(WaitStatus::Stopped(..))),
+            "{stopped:?}"
+        );
     }
 
     /// Ends [`Consul::pause`].
@@ -259,10 +271,7 @@ impl Consul {
         &self,
         request: impl FnOnce(Client) -> reqwest::Result<T> + Send,
     ) -> reqwest::Result<T> {
-        in_host(self.host.as_ref(), || {
-            let client = Client::builder().timeout(ANSWER).no_proxy().build()?;
-            request(client)
-        })
+        in_host(self.host.as_ref(), || request(http_client(ANSWER)))
     }
 
     fn kv(&self, key: &str) -> String {

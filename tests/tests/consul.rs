@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use harness::network::Network;
-use harness::{Consul, Stage, network_available, processes_tagged};
+use harness::{Consul, Stage, http_client, network_available, processes_tagged};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -53,11 +53,7 @@ fn one_that_is_paused_keeps_connections_and_does_not_answer() {
     consul.pause();
     let address = consul.url().replace("http://", "");
     assert!(TcpStream::connect(&address).is_ok(), "the kernel answers");
-    let client = reqwest::blocking::Client::builder()
-        .timeout(Duration::from_millis(300))
-        .no_proxy()
-        .build()
-        .unwrap();
+    let client = http_client(Duration::from_millis(300));
     let url = format!("{}/v1/status/leader", consul.url());
     assert!(client.get(&url).send().is_err());
     consul.resume();
@@ -77,11 +73,7 @@ fn one_in_a_host_is_reached_by_others_until_it_is_cut() {
     let url = format!("{}/v1/status/leader", consul.url());
     let reached = || {
         network.host(0).enter(|| {
-            let client = reqwest::blocking::Client::builder()
-                .timeout(Duration::from_millis(1000))
-                .no_proxy()
-                .build()
-                .unwrap();
+            let client = http_client(Duration::from_millis(1000));
             client.get(&url).send().is_ok()
         })
     };

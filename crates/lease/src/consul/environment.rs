@@ -15,7 +15,8 @@ pub struct ConsulEnvironment {
     pub client_cert: Option<PathBuf>,
     /// `CONSUL_CLIENT_KEY`: its key, in PEM.
     pub client_key: Option<PathBuf>,
-    /// `CONSUL_TLS_SERVER_NAME`: the name in Consul's certificate, if it is not the host of the URL.
+    /// `CONSUL_TLS_SERVER_NAME`: the name in Consul's certificate, if it is not the host of the URL. No IP
+    /// address.
     pub server_name: Option<String>,
 }
 

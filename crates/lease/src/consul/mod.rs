@@ -11,6 +11,7 @@ mod keys;
 mod lease;
 mod pieces;
 mod publish;
+mod server_name;
 mod session;
 mod tls;
 mod transport;

@@ -5,19 +5,14 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 
 use super::environment::ConsulEnvironment;
 use crate::error::Error;
 
 /// The system's roots and those of `CONSUL_CACERT`, and this node's certificate if it has one.
 pub(super) fn client(environment: &ConsulEnvironment) -> Result<ClientConfig, Error> {
-    let wrong = |error: rustls::Error| Error::Config(format!("TLS to consul: {error}"));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(wrong)?
-        .with_root_certificates(roots(environment.ca_file.as_deref())?);
+    let builder = builder()?.with_root_certificates(roots(environment.ca_file.as_deref())?);
     match (&environment.client_cert, &environment.client_key) {
         (Some(cert), Some(key)) => {
             let key = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, &error))?;
@@ -29,6 +24,26 @@ pub(super) fn client(environment: &ConsulEnvironment) -> Result<ClientConfig, Er
             "CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY are of use only together".to_owned(),
         )),
     }
+}
+
+/// Trusts nobody: for a client that speaks plain HTTP.
+pub(super) fn nobody() -> Result<ClientConfig, Error> {
+    let nobody = RootCertStore::empty();
+    Ok(builder()?
+        .with_root_certificates(nobody)
+        .with_no_client_auth())
+}
+
+/// With a provider of its own: nothing depends on what the process has installed.
+fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(wrong)
+}
+
+fn wrong(error: rustls::Error) -> Error {
+    Error::Config(format!("TLS to consul: {error}"))
 }
 
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Error> {

@@ -2,18 +2,13 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, StatusCode};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use reqwest::header::{CONTENT_TYPE, HOST, HeaderValue};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, Response, StatusCode, Url};
 
 use super::environment::ConsulEnvironment;
-use super::tls;
 use super::url::ConsulUrl;
+use super::{server_name, tls};
 use crate::error::Error;
 
 /// More than any answer of interest has: the positions of a hundred thousand databases are a third of it.
@@ -25,8 +20,12 @@ const IDLE: Duration = Duration::from_secs(30);
 /// A way to one Consul.
 pub(super) struct Transport {
     base: String,
+    /// The same, or with the name of Consul's certificate instead of the host.
+    url: Url,
+    /// `Host`, if it is not that of `url`.
+    host: Option<HeaderValue>,
     token: Option<HeaderValue>,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client,
 }
 
 /// What Consul answered.
@@ -34,7 +33,7 @@ pub(super) struct Reply {
     pub(super) status: StatusCode,
     /// `X-Consul-Index`, on reads.
     pub(super) index: Option<u64>,
-    pub(super) body: Bytes,
+    pub(super) body: Vec<u8>,
 }
 
 impl Transport {
@@ -44,32 +43,38 @@ impl Transport {
         environment: &ConsulEnvironment,
         patience: Duration,
     ) -> Result<Transport, Error> {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(patience));
-        let tls = if url.base.starts_with("https:") {
+        let over_tls = url.url.scheme() == "https";
+        let tls = if over_tls {
             tls::client(environment)?
         } else {
-            // Never used: no roots need be had.
-            no_tls()?
+            // Never used, but without one the client would load the system's roots.
+            tls::nobody()?
         };
-        let mut builder = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http();
+        // A redirect would take the token to who knows whom.
+        let mut builder = Client::builder()
+            .tls_backend_preconfigured(tls)
+            .http1_only()
+            .no_proxy()
+            .redirect(Policy::none())
+            .connect_timeout(patience)
+            .pool_idle_timeout(IDLE);
+        let mut transport_url = url.url.clone();
+        let mut host = None;
         if let Some(name) = &environment.server_name {
-            let name = name.clone().try_into().map_err(|_| {
-                Error::Config(format!("CONSUL_TLS_SERVER_NAME is no host name: {name:?}"))
-            })?;
-            builder =
-                builder.with_server_name_resolver(hyper_rustls::FixedServerNameResolver::new(name));
+            let named = server_name::named(&url.url, name)?;
+            if over_tls {
+                host = Some(server_name::host(&url.url)?);
+                builder = builder.dns_resolver(server_name::AddressesOf::host_of(&url.url));
+                transport_url = named;
+            }
         }
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .build(builder.enable_http1().wrap_connector(http));
+        let client = builder
+            .build()
+            .map_err(|error| Error::Config(format!("HTTP to consul: {}", Chain(&error))))?;
         Ok(Transport {
             base: url.base.clone(),
+            url: transport_url,
+            host,
             token: token(url, environment)?,
             client,
         })
@@ -88,19 +93,7 @@ impl Transport {
         body: Vec<u8>,
         patience: Duration,
     ) -> Result<Reply, Error> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("{}{target}", self.base));
-        if let Some(token) = &self.token {
-            request = request.header("X-Consul-Token", token.clone());
-        }
-        if !body.is_empty() {
-            request = request.header(CONTENT_TYPE, "application/json");
-        }
-        let request = request
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|error| self.unreachable(&error))?;
-        tokio::time::timeout(patience, self.exchange(request))
+        tokio::time::timeout(patience, self.exchange(method, target, body))
             .await
             .unwrap_or_else(|_| {
                 let waited = format!("no answer within {} ms", patience.as_millis());
@@ -108,23 +101,42 @@ impl Transport {
             })
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Reply, Error> {
-        let answer = self
-            .client
-            .request(request)
-            .await
-            .map_err(|error| self.unreachable(&Chain(&error)))?;
-        let (head, body) = answer.into_parts();
-        let body = Limited::new(body, MOST_BYTES)
-            .collect()
-            .await
-            .map_err(|error| self.unreachable(&error))?;
-        let index = head.headers.get("X-Consul-Index");
+    async fn exchange(&self, method: Method, target: &str, body: Vec<u8>) -> Result<Reply, Error> {
+        let url = self.url.join(target);
+        let url = url.map_err(|error| self.unreachable(&error))?;
+        let mut request = self.client.request(method, url);
+        if let Some(host) = &self.host {
+            request = request.header(HOST, host.clone());
+        }
+        if let Some(token) = &self.token {
+            request = request.header("X-Consul-Token", token.clone());
+        }
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json").body(body);
+        }
+        let answer = request.send().await;
+        let answer = answer.map_err(|error| self.unreachable(&Chain(&error)))?;
+        let index = answer.headers().get("X-Consul-Index");
         Ok(Reply {
-            status: head.status,
+            status: answer.status(),
             index: index.and_then(|index| index.to_str().ok()?.parse().ok()),
-            body: body.to_bytes(),
+            body: self.body(answer).await?,
         })
+    }
+
+    async fn body(&self, mut answer: Response) -> Result<Vec<u8>, Error> {
+        let mut body = Vec::new();
+        while let Some(chunk) = answer
+            .chunk()
+            .await
+            .map_err(|error| self.unreachable(&Chain(&error)))?
+        {
+            if body.len() + chunk.len() > MOST_BYTES {
+                return Err(self.unreachable(&"length limit exceeded"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
     }
 
     fn unreachable(&self, reason: &dyn std::fmt::Display) -> Error {
@@ -132,7 +144,7 @@ impl Transport {
     }
 }
 
-/// The innermost reason: the outer ones say "client error (Connect)".
+/// The innermost reason: the outer ones say "error sending request" and the URL.
 struct Chain<'a>(&'a (dyn std::error::Error + 'static));
 
 impl std::fmt::Display for Chain<'_> {
@@ -143,15 +155,6 @@ impl std::fmt::Display for Chain<'_> {
         }
         write!(f, "{innermost}")
     }
-}
-
-fn no_tls() -> Result<rustls::ClientConfig, Error> {
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::Config(format!("TLS to consul: {error}")))?;
-    let nobody = rustls::RootCertStore::empty();
-    Ok(builder.with_root_certificates(nobody).with_no_client_auth())
 }
 
 /// The token of the URL, else that of the environment.
@@ -181,3 +184,6 @@ fn token(url: &ConsulUrl, environment: &ConsulEnvironment) -> Result<Option<Head
         })
         .transpose()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! Where Consul is: `lease.consul.url`.
 
 use percent_encoding::percent_decode_str;
+use reqwest::Url;
 
 use crate::error::Error;
 
@@ -9,6 +10,8 @@ use crate::error::Error;
 pub(super) struct ConsulUrl {
     /// Scheme, host and port, without a slash at the end.
     pub(super) base: String,
+    /// The same, as the HTTP client takes it.
+    pub(super) url: Url,
     /// The ACL token, if there is one in the URL.
     pub(super) token: Option<String>,
     /// The path without slashes at its ends: every key begins with it. Empty if there is none.
@@ -48,17 +51,7 @@ impl ConsulUrl {
             None => ("", authority),
         };
         let base = format!("{scheme}://{host}");
-        let parsed: Result<hyper::Uri, _> = format!("{base}/").parse();
-        match parsed.as_ref().map(|uri| (uri.host(), uri.port())) {
-            Ok((Some(name), port)) if !name.is_empty() => {
-                // A port that is no number, or none after the colon, is not reported by the parser.
-                let expected = port.map_or(name.len(), |port| name.len() + 1 + port.as_str().len());
-                if expected != host.len() {
-                    return Err(wrong("the port is not a number from 1 to 65535"));
-                }
-            }
-            _ => return Err(wrong("it has no host, or one that is no host")),
-        }
+        let url = host_and_port(&base, host).map_err(wrong)?;
         let token = user.split_once(':').map(|(_, token)| token);
         let token = token.map(decode).transpose().map_err(|()| {
             wrong("the token is not text in UTF-8, or has a character that no header may have")
@@ -66,6 +59,7 @@ impl ConsulUrl {
         let prefix = decode(path).map_err(|()| wrong("the path is not text in UTF-8"))?;
         Ok(ConsulUrl {
             base,
+            url,
             token: token.filter(|token| !token.is_empty()),
             prefix: join("", &prefix),
         })
@@ -76,8 +70,40 @@ impl ConsulUrl {
         if key.is_empty() {
             return Err(Error::Config("must specify a consul key".to_owned()));
         }
+        // The HTTP client, unlike a transaction, would not take it as it stands.
+        if self
+            .prefix
+            .split('/')
+            .chain(key.split('/'))
+            .any(|part| part == "..")
+        {
+            let wrong =
+                "neither lease.consul.key nor the path of lease.consul.url may go through `..`";
+            return Err(Error::Config(wrong.to_owned()));
+        }
         Ok(join(&self.prefix, key))
     }
+}
+
+/// Reads the URL of a host and a port; else says what is wrong.
+fn host_and_port(base: &str, host: &str) -> Result<Url, &'static str> {
+    const NO_HOST: &str = "it has no host, or one that is no host";
+    // The colons of an IPv6 address are within brackets.
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => {
+            if !name.is_empty() && port.parse::<u16>().is_err() {
+                return Err("the port is not a number from 1 to 65535");
+            }
+            name
+        }
+        _ => host,
+    };
+    // What the parser would skip, decode or take for the end of the host.
+    let skipped = |c: char| c.is_whitespace() || c.is_control() || c == '\\' || c == '%';
+    if name.is_empty() || name.contains(skipped) {
+        return Err(NO_HOST);
+    }
+    Url::parse(base).map_err(|_| NO_HOST)
 }
 
 fn decode(text: &str) -> Result<String, ()> {
@@ -125,6 +151,7 @@ mod tests {
             let parsed = ConsulUrl::parse(url).unwrap();
             let expected = ConsulUrl {
                 base: base.to_owned(),
+                url: Url::parse(base).unwrap(),
                 token: token.map(str::to_owned),
                 prefix: prefix.to_owned(),
             };
@@ -144,7 +171,13 @@ mod tests {
             ("http://:sEcReT@c:port", "host"),
             ("http://:sEcReT@c:", "port"),
             ("http://:sEcReT@c:99999", "port"),
+            ("http://:sEcReT@c:+80", "no host"),
             ("http://:sEcReT@c d", "no host"),
+            ("http://:sEcReT@c\\d", "no host"),
+            ("http://:sEcReT@c%41", "no host"),
+            ("http://:sEcReT@c\t", "no host"),
+            ("http://:sEcReT@[::1", "no host"),
+            ("http://:sEcReT@::1", "no host"),
             ("http://:sEcReT%0a@c", "the token"),
             ("http://:sEcReT@c/%ff", "the path"),
             ("http://:sEcReT@c?x", "something follows"),
@@ -163,6 +196,9 @@ mod tests {
         let url = ConsulUrl::parse("http://c").unwrap();
         assert_eq!(url.key("litefs/primary").unwrap(), "litefs/primary");
         assert!(url.key("").is_err());
+        assert!(url.key("a/../b").is_err());
+        let url = ConsulUrl::parse("http://c/../app").unwrap();
+        assert!(url.key("litefs/primary").is_err());
     }
 
     #[test]

@@ -534,7 +534,6 @@ fn positions(store: &Store) -> Vec<(DbName, Pos)> {
         .collect()
 }
 
-/// The same, as it is said in an election. A database whose content is in doubt is none.
 /// The latest term that wrote to a database of this node. A static lease tells its followers no epochs; one that becomes
 /// the primary later must not begin a term that another node had, for then nobody could tell their histories apart.
 fn latest_epoch(store: &Store) -> u64 {
@@ -543,6 +542,7 @@ fn latest_epoch(store: &Store) -> u64 {
     epochs.max().unwrap_or(0)
 }
 
+/// Where each database is, as it is said in an election. A database whose content is in doubt is none.
 fn holdings(store: &Store) -> Positions {
     let databases = store.databases();
     databases
