@@ -245,7 +245,7 @@ impl SessionTable {
     ) -> Option<Slot> {
         let slot = self.take_slot(1, USED_HANDLES, HANDLES)?;
         let at = handle_at(slot);
-        let flags = u32::from(own) * OWN | u32::from(passthrough) * PASSTHROUGH;
+        let flags = (u32::from(own) * OWN) | (u32::from(passthrough) * PASSTHROUGH);
         self.u64(at + 8).store(ino, Ordering::Relaxed);
         self.u64(at + 16).store(unique, Ordering::Relaxed);
         self.u32(at + 24).store(flags, Ordering::Relaxed);

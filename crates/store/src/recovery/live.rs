@@ -104,13 +104,31 @@ impl Core {
         if !self.live || self.env().role() == crate::role::Role::None {
             return Ok(());
         }
-        let result = if self.env().is_primary() {
+        let finished = self.finish_what_was_begun();
+        let result = if finished.is_err() {
+            finished
+        } else if self.env().is_primary() {
             self.come_up_as_primary()
         } else {
             self.come_up_as_replica()
         };
         self.live = result.is_err();
         result
+    }
+
+    /// A transaction was being written in place, and the lock for that was kept.
+    fn finish_what_was_begun(&mut self) -> Result<(), Error> {
+        let locked = self
+            .env()
+            .keeper()
+            .and_then(|keeper| keeper.take_exclusive(self.name()));
+        let last = self.shared.log.read().last().cloned();
+        if let (Some(locked), Some(last)) = (locked, last) {
+            tracing::info!(database = %self.name(), pos = %self.pos(), "finishing a transaction that was being applied");
+            self.exclusive = Some(locked);
+            self.unfinished = Some(self.again(last)?);
+        }
+        self.finish_apply()
     }
 
     fn come_up_as_primary(&mut self) -> Result<(), Error> {
