@@ -330,10 +330,7 @@ fn mistakes_in_the_configuration_are_shown() {
         assert!(!ended.output.contains("panicked"), "{}", ended.output);
     }
     for (wrong, words) in [
-        (
-            good.replace("lease:\n  type: static\n", "lease:\n"),
-            "lease",
-        ),
+        (good.replace("  type: static\n", ""), "lease"),
         (String::from("fuse: [\n"), "litefs.yml"),
         (String::from("\u{0}\u{1}"), "litefs.yml"),
     ] {

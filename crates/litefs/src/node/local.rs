@@ -261,9 +261,13 @@ impl Local {
         let begun = self.begin_to_lead(term).await;
         let awaited = begun.map_err(|error| format!("{error:#}"))?;
         self.take_tails(awaited).await;
-        self.mount().await?;
+        if lock(&self.earlier).is_none() {
+            self.mount().await?;
+        }
         let admitted = self.admit(term.epoch).await;
         admitted.map_err(|error| format!("{error:#}"))?;
+        // Whoever waits for a process that died is answered when it can be yes.
+        self.mount().await?;
         self.shown.ready.send_replace(true);
         Ok(())
     }

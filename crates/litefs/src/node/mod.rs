@@ -41,6 +41,9 @@ const END: Duration = Duration::from_secs(5);
 /// How long the member of the cluster may take for that: handing over, or giving the lease up.
 const LEAVE: Duration = Duration::from_secs(15);
 
+/// After this time applications that wait for a process that died are answered, whatever this node is then.
+const RESUME_WITHIN: Duration = Duration::from_secs(2);
+
 /// What the command line has to say about the mount.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Mounting {
@@ -120,8 +123,7 @@ impl Node {
         let resumed = self.inherited.session.is_some();
         let (local, member) = self.join(listener, leaser, &store, epochs);
         if resumed {
-            // The mount is there, and what is asked of it waits for this process.
-            local.mount().await.map_err(|trouble| anyhow!(trouble))?;
+            resume_soon(local);
         }
         let handle = member.handle();
         let member = tokio::spawn(member.run(self.leave.clone()));
@@ -365,6 +367,16 @@ impl Node {
         }
         self.guard.leaving().context("tell the guard")
     }
+}
+
+/// The mount is there, and what is asked of it waits for this process. Until it is known what the node is, a commit could
+/// only be refused; but nobody waits longer than a moment for a lease store that does not answer.
+fn resume_soon(local: Arc<Local>) {
+    tokio::spawn(async move {
+        tokio::time::sleep(RESUME_WITHIN).await;
+        // It has said itself what went wrong.
+        let _ = local.mount().await;
+    });
 }
 
 /// Waits for a task that was told to end, but not for ever.
