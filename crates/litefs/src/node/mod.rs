@@ -390,10 +390,14 @@ impl Node {
         // What the guard has open would keep the mount busy.
         self.guard.release_all();
         let unmounted = match self.mount.take() {
-            Some(mount) => blocking(move || Ok(mount.unmount()?)).await,
+            Some(mount) => {
+                let unmounted = blocking(move || Ok(mount.unmount()?)).await;
+                self.guard.unmounted();
+                unmounted
+            }
+            // One that was there before this process, and that it did not come to, is the guard's.
             None => Ok(()),
         };
-        self.guard.unmounted();
         let closed = match self.store.take() {
             Some(store) => blocking(move || {
                 store.close();
