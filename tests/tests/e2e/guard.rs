@@ -279,7 +279,7 @@ fn a_workload_does_not_notice(mode: JournalMode, synchronous: Synchronous) {
     let database = cluster.primary.database("app");
     let workload = Workload::new(mode, 4096, 71)
         .synchronous(synchronous)
-        .transactions(1000);
+        .transactions(300);
     let mut running = workload.start(&tag, &database);
     for _ in 0..3 {
         let begun = cluster.primary.pos("app");
