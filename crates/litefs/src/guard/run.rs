@@ -29,8 +29,11 @@ use super::table::{NO_DEADLINE, Table, boottime};
 use super::watcher::Watcher;
 use super::worker::Worker;
 
-/// How often to look whether the worker hangs on its way out: nothing tells that, see [`Worker::is_stuck`].
+/// How often to look whether the worker hangs on its way out: nothing tells that, see [`Worker::ending_for`].
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Who takes longer than this to end hangs.
+const STUCK: Duration = Duration::from_millis(500);
 
 /// Runs workers with these arguments until one ends in order, or none comes up.
 pub(crate) fn run(args: Vec<OsString>) -> anyhow::Result<ExitCode> {
@@ -136,17 +139,33 @@ impl Guard {
             if signalled && let Some(end) = self.on_signals()? {
                 return Ok(end);
             }
-            if self.worker.as_mut().is_some_and(Worker::is_stuck) {
-                // As good as dead; what it still waits for its successor answers.
-                if let Some(end) = self.worker_ended(None)? {
-                    return Ok(end);
-                }
+            if let Some(end) = self.look_at_worker()? {
+                return Ok(end);
             }
             if self.next.is_some_and(|at| at <= Instant::now()) {
                 self.next = None;
                 self.start_worker()?;
             }
         }
+    }
+
+    /// A worker on its way out commits nothing any more; one that hangs there is as good as dead, and what it still waits
+    /// for its successor answers.
+    fn look_at_worker(&mut self) -> anyhow::Result<Option<ExitCode>> {
+        if self.connection.is_none() {
+            return Ok(None);
+        }
+        let Some(ending) = self.worker.as_mut().and_then(Worker::ending_for) else {
+            return Ok(None);
+        };
+        self.listen();
+        if self.connection.is_some() {
+            self.fence.close();
+        }
+        if ending < STUCK {
+            return Ok(None);
+        }
+        self.worker_ended(None)
     }
 
     /// Waits for something to happen: a signal, a word of the worker, a deadline.
