@@ -38,6 +38,7 @@ pub trait Keeper: Send + Sync {
     fn take_exclusive(&self, db: &DbName) -> Option<File>;
 
     /// What the keeper has locked since an earlier process died: the database with a shared lock on SHARED, the -shm with
-    /// WAL_WRITE_LOCK, in the same open files. Once for each database.
+    /// WAL_WRITE_LOCK, in the same open files. Until
+    /// [`Keeper::release`] or [`Keeper::let_go`].
     fn take_back(&self, db: &DbName) -> Option<(File, Option<File>)>;
 }

@@ -279,13 +279,16 @@ fn a_workload_does_not_notice(mode: JournalMode, synchronous: Synchronous) {
     let database = cluster.primary.database("app");
     let workload = Workload::new(mode, 4096, 71)
         .synchronous(synchronous)
-        .transactions(400);
-    let running = workload.start(&tag, &database);
-    let mut seen = None;
+        .transactions(300);
+    let mut running = workload.start(&tag, &database);
     for _ in 0..3 {
+        let begun = cluster.primary.pos("app");
         until(BACK, "something is committed", || {
-            let pos = cluster.primary.pos("app");
-            pos.is_some() && std::mem::replace(&mut seen, pos) != seen
+            running.ended()
+                || cluster
+                    .primary
+                    .pos("app")
+                    .is_some_and(|pos| Some(pos) != begun)
         });
         kill_worker(&cluster);
     }

@@ -14,6 +14,7 @@
 
 mod connection;
 mod fence;
+mod last_resort;
 mod link;
 mod message;
 mod restarts;

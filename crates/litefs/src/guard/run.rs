@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use nix::errno::Errno;
-use nix::mount::{MntFlags, umount2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -26,30 +25,29 @@ use super::fence::{Fence, Files};
 use super::link::{DEVICE, TABLE};
 use super::message::{Message, receive, send};
 use super::restarts::Restarts;
-use super::revoke::revoke;
 use super::table::{NO_DEADLINE, Table, boottime};
 use super::watcher::Watcher;
 use super::worker::Worker;
 
-/// How often to look whether the worker hangs on its way out: nothing tells that, see [`Worker::is_stuck`].
+/// How often to look whether the worker hangs on its way out: nothing tells that, see [`Worker::ending_for`].
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// How long a worker that was killed may take to end before its logs are revoked.
-const DEATH: Duration = Duration::from_millis(500);
+/// Who takes longer than this to end hangs.
+const STUCK: Duration = Duration::from_millis(500);
 
 /// Runs workers with these arguments until one ends in order, or none comes up.
 pub(crate) fn run(args: Vec<OsString>) -> anyhow::Result<ExitCode> {
     Guard::start(args)?.stay()
 }
 
-struct Guard {
+pub(super) struct Guard {
     program: PathBuf,
     args: Vec<OsString>,
-    watcher: Watcher,
-    signals: SignalFd,
+    pub(super) watcher: Watcher,
+    pub(super) signals: SignalFd,
     timer: TimerFd,
     table: Table,
-    worker: Option<Worker>,
+    pub(super) worker: Option<Worker>,
     /// Workers that hang on their way out, until they have ended.
     lost: Vec<Pid>,
     /// When the next worker is to be started.
@@ -61,9 +59,9 @@ struct Guard {
     /// The one that the worker found when it started: not its own.
     inherited: u64,
     /// What the next worker goes on with.
-    kept: BTreeMap<String, OwnedFd>,
-    fence: Fence,
-    connection: Option<Connection>,
+    pub(super) kept: BTreeMap<String, OwnedFd>,
+    pub(super) fence: Fence,
+    pub(super) connection: Option<Connection>,
     /// The worker has said that the node is up.
     ready: bool,
     /// The worker ends for a successor.
@@ -141,17 +139,33 @@ impl Guard {
             if signalled && let Some(end) = self.on_signals()? {
                 return Ok(end);
             }
-            if self.worker.as_mut().is_some_and(Worker::is_stuck) {
-                // As good as dead; what it still waits for its successor answers.
-                if let Some(end) = self.worker_ended(None)? {
-                    return Ok(end);
-                }
+            if let Some(end) = self.look_at_worker()? {
+                return Ok(end);
             }
             if self.next.is_some_and(|at| at <= Instant::now()) {
                 self.next = None;
                 self.start_worker()?;
             }
         }
+    }
+
+    /// A worker on its way out commits nothing any more; one that hangs there is as good as dead, and what it still waits
+    /// for its successor answers.
+    fn look_at_worker(&mut self) -> anyhow::Result<Option<ExitCode>> {
+        if self.connection.is_none() {
+            return Ok(None);
+        }
+        let Some(ending) = self.worker.as_mut().and_then(Worker::ending_for) else {
+            return Ok(None);
+        };
+        self.listen();
+        if self.connection.is_some() {
+            self.fence.close();
+        }
+        if ending < STUCK {
+            return Ok(None);
+        }
+        self.worker_ended(None)
     }
 
     /// Waits for something to happen: a signal, a word of the worker, a deadline.
@@ -243,7 +257,7 @@ impl Guard {
     }
 
     /// Hears what the worker has to say.
-    fn listen(&mut self) {
+    pub(super) fn listen(&mut self) {
         while let Some(worker) = self.worker.as_mut().filter(|worker| !worker.silent) {
             match receive(worker.socket(), MsgFlags::MSG_DONTWAIT) {
                 Ok(Some((message, descriptors))) => self.on_message(message, descriptors),
@@ -323,58 +337,6 @@ impl Guard {
         self.armed = NO_DEADLINE;
         self.expire(deadline != self.inherited);
         Ok(())
-    }
-
-    /// Nobody may commit any more, and the worker has not said that nobody does. `own`: it was the worker's deadline, and
-    /// not that of one before it.
-    fn expire(&mut self, own: bool) {
-        self.listen();
-        self.fence.close();
-        if !own && self.fence.still_open().is_empty() {
-            return;
-        }
-        if let Some(worker) = &self.worker {
-            eprintln!("ERROR: guard: the node has not renewed its lease in time and is killed");
-            worker.signal(Signal::SIGKILL);
-            // Who revokes must be the only one who reads the device.
-            self.await_death();
-        }
-        for db in self.revoke(self.fence.still_open()) {
-            eprintln!("WARN: guard: {db}: a transaction did not end: its connection was cut off");
-            self.fence.note_revoked(db);
-        }
-    }
-
-    /// Takes the logs of these databases away from whoever has them open; returns the databases for which it succeeded.
-    fn revoke(&self, logs: Vec<(String, Option<BorrowedFd<'_>>)>) -> Vec<String> {
-        let Some(device) = self.kept.get(DEVICE) else {
-            return Vec::new();
-        };
-        let revoke_one = |(db, wal): (String, Option<BorrowedFd<'_>>)| match revoke(device, wal?) {
-            Ok(()) => Some(db),
-            Err(error) => {
-                eprintln!("ERROR: guard: {db}: its log cannot be revoked: {error}");
-                None
-            }
-        };
-        logs.into_iter().filter_map(revoke_one).collect()
-    }
-
-    /// Waits until a worker that was killed reads the device no more. Its status is left to be taken.
-    fn await_death(&mut self) {
-        let Some(worker) = &self.worker else { return };
-        let deadline = Instant::now() + DEATH;
-        let pid = worker.pid;
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
-        while matches!(
-            nix::sys::wait::waitid(nix::sys::wait::Id::Pid(pid), flags),
-            Ok(WaitStatus::StillAlive)
-        ) && Instant::now() < deadline
-        {
-            // SIGCHLD is the event.
-            let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-            let _ = poll(&mut fds, PollTimeout::from(10u8));
-        }
     }
 
     fn on_signals(&mut self) -> anyhow::Result<Option<ExitCode>> {
@@ -500,30 +462,6 @@ impl Guard {
                 eprintln!("ERROR: the node {how}");
                 ExitCode::FAILURE
             }
-        }
-    }
-
-    /// Nobody will serve the mount any more: its callers get errors. It stays, dead, so that nobody takes the bare
-    /// directory for an empty one.
-    fn give_up(&mut self) {
-        // Locks go with this process.
-        self.fence.close();
-        self.revoke(self.fence.logs());
-        if self.connection.take().is_some() {
-            self.watcher.abort();
-        }
-        self.fence.clear();
-        self.kept.clear();
-    }
-
-    /// The same for a stop: the mount goes.
-    fn take_mount_down(&mut self) {
-        if let Some(connection) = &self.connection
-            && connection.is_still_mounted()
-        {
-            let dir = connection.dir.clone();
-            self.give_up();
-            let _ = umount2(&dir, MntFlags::MNT_DETACH);
         }
     }
 }

@@ -23,9 +23,6 @@ pub(crate) const COMMAND: &str = "mount-worker";
 /// Of the flags of a process, which `/proc/PID/stat` shows: it is ending.
 const PF_EXITING: u32 = 4;
 
-/// Who takes longer than this to end hangs.
-const STUCK: Duration = Duration::from_millis(80);
-
 /// A child of the guard.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -79,15 +76,14 @@ impl Worker {
         let _ = kill(self.pid, signal);
     }
 
-    /// Looks whether it hangs on its way out. The last of its threads to end gives back its memory, and with it mappings
-    /// of files in its own mount: the kernel waits there for what is still to be written, before it tells anybody.
-    pub(super) fn is_stuck(&mut self) -> bool {
-        let since = self.ending.get_or_insert_with(Instant::now);
+    /// For how long it has been seen on its way out. The last of its threads to end gives back its memory, and with it
+    /// mappings of files in its own mount: the kernel waits there for what is still to be written, before it tells anybody.
+    pub(super) fn ending_for(&mut self) -> Option<Duration> {
         if !is_ending(self.pid) {
             self.ending = None;
-            return false;
+            return None;
         }
-        since.elapsed() >= STUCK
+        Some(self.ending.get_or_insert_with(Instant::now).elapsed())
     }
 
     pub(super) fn socket(&self) -> std::os::fd::BorrowedFd<'_> {

@@ -35,18 +35,30 @@ impl GuardKeeper {
     }
 }
 
+impl GuardKeeper {
+    fn forget_locked(&self, db: &DbName) {
+        let mut locked = self
+            .locked
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        locked.remove(db.as_str());
+    }
+}
+
 impl Keeper for GuardKeeper {
     fn hold(&self, db: &DbName, files: Held) -> io::Result<()> {
         self.guard.hold(db.as_str(), &files)
     }
 
     fn let_go(&self, db: &DbName) {
+        self.forget_locked(db);
         if let Err(error) = self.guard.let_go(db.as_str()) {
             tracing::error!(database = %db, %error, "the guard cannot be told");
         }
     }
 
     fn release(&self, db: &DbName) {
+        self.forget_locked(db);
         if let Err(error) = self.guard.release(db.as_str()) {
             tracing::error!(database = %db, %error, "the guard cannot be told");
         }
@@ -65,10 +77,12 @@ impl Keeper for GuardKeeper {
     }
 
     fn take_back(&self, db: &DbName) -> Option<(File, Option<File>)> {
-        let mut locked = self
+        let locked = self
             .locked
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
-        locked.remove(db.as_str())
+        let (database, shm) = locked.get(db.as_str())?;
+        let shm = shm.as_ref().map(File::try_clone).transpose();
+        database.try_clone().ok().zip(shm.ok())
     }
 }

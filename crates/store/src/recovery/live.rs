@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ltx::{PageSize, Pos};
+use sqlite::lock;
 
 use super::{keep_base, mode_of_file, replay, settle_incarnation};
 use crate::capture::{LatchKind, Occasion};
@@ -19,6 +20,7 @@ use crate::database::Database;
 use crate::env::Env;
 use crate::error::{Error, IoContext};
 use crate::history::History;
+use crate::locks::LockKind;
 use crate::log::{LtxFile, LtxLog};
 use crate::name::{DbName, FileKind};
 use crate::shared::{Shared, State};
@@ -147,7 +149,13 @@ impl Core {
         {
             // Whoever was publishing may be dead. The lock to recover under is held already.
             let mut index = SharedIndex::of_file(shm, self.name(), self.dir())?;
-            index.header_or_recover()?;
+            // An application that begins a new index has the file to itself, and waits for the strand within that.
+            if !index.try_lock(lock::WAL_DMS, LockKind::Shared)? {
+                return Err(index.busy("DMS", std::time::Duration::ZERO));
+            }
+            let recovered = index.header_or_recover();
+            index.unlock(lock::WAL_DMS)?;
+            recovered?;
         }
         self.diff("another process was serving it")?;
         self.shared.dirty.lock().clear();
