@@ -148,12 +148,6 @@ impl Trial {
             .await_acknowledged(SOME, SOON);
     }
 
-    /// How many writes were acknowledged on `node` by the application that runs there now.
-    pub(crate) fn acknowledged(&self, node: usize) -> usize {
-        let writer = self.applications[node].writer.as_ref();
-        writer.map_or(0, Recorder::acknowledged)
-    }
-
     /// What the application that writes on `node` now has tried.
     pub(crate) fn writes(&self, node: usize) -> Vec<Write> {
         let writer = self.applications[node].writer.as_ref();
