@@ -18,6 +18,9 @@ use crate::inode::{Inode, Node, OpenState};
 use crate::session_table::SessionTable;
 use crate::synthetic;
 
+/// More than there will ever be, with room for more.
+const LOOKUPS_UNKNOWN: u64 = 1 << 62;
+
 /// What there is in the mount. Knows the store; knows of FUSE only its words.
 pub(crate) struct Tree {
     pub(crate) store: Arc<Store>,
@@ -98,7 +101,9 @@ impl Tree {
         let mut names = self.names.lock();
         let named = !inode.open.lock().unlinked;
         // How often the kernel was told of it is not known: it stays until the end.
-        names.by_ino.insert(inode.ino, (inode.clone(), u64::MAX));
+        names
+            .by_ino
+            .insert(inode.ino, (inode.clone(), LOOKUPS_UNKNOWN));
         if named {
             names.by_name.insert(name, inode);
         }

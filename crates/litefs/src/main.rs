@@ -21,6 +21,7 @@ mod host;
 mod logging;
 mod node;
 mod parent;
+mod prefault;
 mod signals;
 
 use std::io::Write as _;
@@ -28,6 +29,9 @@ use std::process::ExitCode;
 
 use cli::{Invocation, Refusal};
 use commands::{aside, dev, export, import, leadership, load, mount, upgrade, version};
+
+#[global_allocator]
+static ALLOCATOR: prefault::Allocator = prefault::Allocator;
 
 fn main() -> ExitCode {
     let outcome = match cli::parse(std::env::args_os().skip(1)) {

@@ -200,7 +200,7 @@ impl Core {
         let result = self.import_locked(&mut spool, image);
         if self.unfinished.is_none() {
             self.set_writer(None);
-            self.exclusive = None;
+            self.drop_exclusive();
         }
         if let Some(db) = self.database() {
             db.wake();

@@ -30,6 +30,13 @@ pub trait Keeper: Send + Sync {
     /// This process is the primary, and knows what was committed since an earlier one died: applications may commit again.
     fn release(&self, db: &DbName);
 
+    /// The database is being written in place, under a lock on this open file that must outlive this process: nobody may
+    /// read half a transaction. `None`: that is over.
+    fn keep_exclusive(&self, db: &DbName, locked: Option<&File>) -> std::io::Result<()>;
+
+    /// Such a file of an earlier process. Once for each database.
+    fn take_exclusive(&self, db: &DbName) -> Option<File>;
+
     /// What the keeper has locked since an earlier process died: the database with a shared lock on SHARED, the -shm with
     /// WAL_WRITE_LOCK, in the same open files. Once for each database.
     fn take_back(&self, db: &DbName) -> Option<(File, Option<File>)>;

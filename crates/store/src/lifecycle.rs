@@ -145,7 +145,7 @@ impl Core {
         self.leave();
         self.set_writer(None);
         self.let_go();
-        self.exclusive = None;
+        self.drop_exclusive();
         // A checkpoint that is running has them open, too.
         drop(self.shared.checkpoint.lock());
     }

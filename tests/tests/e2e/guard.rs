@@ -352,6 +352,49 @@ both_ways! {
     a_replica_goes_on
 }
 
+/// The worker of the replica dies within a transaction that it writes in place: nobody reads half of it.
+#[test]
+fn half_a_transaction_is_never_read_on_a_replica() {
+    let Some(mut cluster) = Cluster::pair(LIMIT) else {
+        return;
+    };
+    let tag = cluster.stage.tag().to_owned();
+    let mut writer = application(&cluster, ("app", "delete", "normal"));
+    writer.rows(
+        "CREATE TABLE r(i INTEGER PRIMARY KEY, x, y);
+         WITH n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+         INSERT INTO r SELECT i, 0, hex(randomblob(200)) FROM n",
+    );
+    assert_agreement(&cluster, "app");
+    let replica = cluster.replica();
+    let mut reader = Session::open(&tag, &replica.database("app"), Access::Create);
+    reader.rows("PRAGMA busy_timeout = 20000");
+    for round in 1..=4 {
+        let before = replica.pid();
+        let pos = replica.pos("app");
+        writer.rows(&format!("UPDATE r SET x = {round}"));
+        // Its log has the transaction before the database has.
+        let log = replica.settings().data.join("dbs/app/ltx");
+        let files = || std::fs::read_dir(&log).map_or(0, Iterator::count);
+        let had = files();
+        until_some(BACK, "it has received the transaction", || {
+            (files() > had || replica.pos("app") != pos).then_some(())
+        });
+        replica.kill_worker();
+        let seen = reader.rows("SELECT min(x), max(x) FROM r");
+        assert_eq!(seen[0][0], seen[0][1], "half a transaction");
+        until(BACK, "another worker serves it", || {
+            replica
+                .worker()
+                .is_some_and(|pid| pid.as_raw().unsigned_abs() != before)
+                && replica.api().info().is_some()
+        });
+    }
+    assert_agreement(&cluster, "app");
+    assert_eq!(reader.value("PRAGMA integrity_check"), "ok");
+    cluster.stop();
+}
+
 #[test]
 fn an_upgrade_starts_what_is_there_now() {
     let Some(mut cluster) = Cluster::pair(LIMIT) else {

@@ -193,11 +193,9 @@ fn locks(files: &Files) -> impl Iterator<Item = (BorrowedFd<'_>, LockRange, libc
 
 fn try_all(files: &Files) -> bool {
     // All are tried, whatever becomes of the first.
-    let mut all = true;
-    for (file, range, kind) in locks(files) {
-        all &= set_lock(file, libc::F_OFD_SETLK, range, kind).is_ok();
-    }
-    all
+    let refused = locks(files)
+        .filter(|&(file, range, kind)| set_lock(file, libc::F_OFD_SETLK, range, kind).is_err());
+    refused.count() == 0
 }
 
 fn unlock_all(files: &Files) {

@@ -28,6 +28,9 @@ const LOCK: &str = "lock";
 /// The listening socket of the API.
 const PORT: &str = "port";
 
+/// Then the name of a database that is being written in place.
+const EXCLUSIVE: &str = "exclusive ";
+
 /// The conversation with the guard. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Link(Arc<Inner>);
@@ -51,6 +54,8 @@ pub(crate) struct Inherited {
     pub(crate) port: Option<OwnedFd>,
     /// Files on which the guard holds locks, by database: the database, and the -shm.
     pub(crate) locked: BTreeMap<String, (File, Option<File>)>,
+    /// Databases that were being written in place, by name, with the lock for that.
+    pub(crate) exclusive: BTreeMap<String, File>,
     /// Databases whose -wal was taken away from whoever has it open.
     pub(crate) revoked: Vec<String>,
 }
@@ -95,6 +100,12 @@ impl Link {
         inherited.session = kept.remove(DEVICE).zip(kept.remove(SESSION));
         inherited.port = kept.remove(PORT);
         inherited.lock = kept.remove(LOCK).map(File::from);
+        inherited.exclusive = kept
+            .into_iter()
+            .filter_map(|(name, file)| {
+                Some((name.strip_prefix(EXCLUSIVE)?.to_owned(), File::from(file)))
+            })
+            .collect();
         let table = Table::open(table).context("the guard's table")?;
         Ok((Link(Arc::new(Inner { socket, table })), inherited))
     }
@@ -142,6 +153,15 @@ impl Link {
     /// Ends that. Locks that the guard has are this process's from now on, if it has the same open files.
     pub(crate) fn let_go(&self, db: &str) -> io::Result<()> {
         self.say(&Message::LetGo { db: db.to_owned() }, &[])
+    }
+
+    /// Has the file kept under whose lock a database is being written, or ends that.
+    pub(crate) fn keep_exclusive(&self, db: &str, locked: Option<&File>) -> io::Result<()> {
+        let descriptor = locked.map(|file| file.as_fd());
+        self.say(
+            &Message::Keep(format!("{EXCLUSIVE}{db}")),
+            descriptor.as_slice(),
+        )
     }
 
     /// The mount at `dir` is there, and nobody shall hang on it.

@@ -59,7 +59,7 @@ impl Message {
             Message::Locked { db, shm } => [&[b'l', u8::from(*shm)], db.as_bytes()].concat(),
             Message::Mounted { connection, dir } => {
                 let dir = dir.as_os_str().as_encoded_bytes();
-                [&b"m"[..], &connection.to_le_bytes()[..], dir].concat()
+                [&b"m"[..], &connection.to_le_bytes(), dir].concat()
             }
             Message::Unmounted => vec![b'u'],
             Message::Ready => vec![b'r'],
@@ -68,7 +68,7 @@ impl Message {
             Message::Deadline => vec![b'd'],
             Message::Leaving => vec![b'x'],
             Message::Leave => vec![b'X'],
-            Message::Go { before } => [&b"G"[..], &before.to_le_bytes()[..]].concat(),
+            Message::Go { before } => [&b"G"[..], &before.to_le_bytes()].concat(),
         }
     }
 

@@ -17,13 +17,20 @@ pub(super) struct GuardKeeper {
     guard: Link,
     /// What the guard has locked since the process before this one died.
     locked: Mutex<Locked>,
+    /// Databases that it was writing in place.
+    exclusive: Mutex<BTreeMap<String, File>>,
 }
 
 impl GuardKeeper {
-    pub(super) fn new(guard: Link, locked: Locked) -> GuardKeeper {
+    pub(super) fn new(
+        guard: Link,
+        locked: Locked,
+        exclusive: BTreeMap<String, File>,
+    ) -> GuardKeeper {
         GuardKeeper {
             guard,
             locked: Mutex::new(locked),
+            exclusive: Mutex::new(exclusive),
         }
     }
 }
@@ -43,6 +50,18 @@ impl Keeper for GuardKeeper {
         if let Err(error) = self.guard.release(db.as_str()) {
             tracing::error!(database = %db, %error, "the guard cannot be told");
         }
+    }
+
+    fn keep_exclusive(&self, db: &DbName, locked: Option<&File>) -> io::Result<()> {
+        self.guard.keep_exclusive(db.as_str(), locked)
+    }
+
+    fn take_exclusive(&self, db: &DbName) -> Option<File> {
+        let mut exclusive = self
+            .exclusive
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        exclusive.remove(db.as_str())
     }
 
     fn take_back(&self, db: &DbName) -> Option<(File, Option<File>)> {

@@ -111,6 +111,7 @@ impl Node {
         store.attach_keeper(Arc::new(keeper::GuardKeeper::new(
             self.guard.clone(),
             std::mem::take(&mut self.inherited.locked),
+            std::mem::take(&mut self.inherited.exclusive),
         )));
         if shutdown.is_cancelled() {
             return Ok(());

@@ -44,6 +44,7 @@ impl Core {
             Some(held) => held,
             None => lock_exclusive(&self.shared)?,
         };
+        self.keep_exclusive(Some(&database));
         let written = self.write_in_place(&database, file, verified);
         if written.is_err() {
             // Half a transaction: nobody may read it. The next try goes on with the lock.
@@ -58,8 +59,36 @@ impl Core {
                 .during("unlock", &path)?;
             locks::unlock(&writer.database, lock::PENDING).during("unlock", &path)?;
             self.set_writer(Some(writer));
+        } else {
+            // The keeper has the same open file: the lock would not go with ours.
+            for range in [lock::SHARED, lock::PENDING] {
+                locks::unlock(&database, range).during("unlock", &path)?;
+            }
         }
+        self.keep_exclusive(None);
         Ok(())
+    }
+
+    /// Gives EXCLUSIVE back, if it is held.
+    pub(crate) fn drop_exclusive(&mut self) {
+        let Some(database) = self.exclusive.take() else {
+            return;
+        };
+        for range in [lock::SHARED, lock::PENDING] {
+            if let Err(error) = locks::unlock(&database, range) {
+                tracing::error!(database = %self.name(), %error, "a lock stays");
+            }
+        }
+        self.keep_exclusive(None);
+    }
+
+    /// Whatever becomes of this process, nobody reads half a transaction.
+    fn keep_exclusive(&self, database: Option<&File>) {
+        if let Some(keeper) = self.env().keeper()
+            && let Err(error) = keeper.keep_exclusive(self.name(), database)
+        {
+            tracing::error!(database = %self.name(), %error, "half a transaction could be read if this process died");
+        }
     }
 
     /// Readers see that something changed by bytes 24 to 39 of page 1. If these stay as they are, the file gets a change

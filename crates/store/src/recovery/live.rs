@@ -21,7 +21,6 @@ use crate::error::{Error, IoContext};
 use crate::history::History;
 use crate::log::{LtxFile, LtxLog};
 use crate::name::{DbName, FileKind};
-use crate::role::Role;
 use crate::shared::{Shared, State};
 use crate::shared_index::SharedIndex;
 use crate::shown_counter::ShownCounter;
@@ -105,15 +104,37 @@ fn kind_of(
 impl Core {
     /// The mount is there, and the role is known: finds out what was committed since the end of the log.
     pub(crate) fn come_up_live(&mut self) -> Result<(), Error> {
-        let result = match self.env().role() {
-            _ if !self.live => return Ok(()),
-            Role::Primary { .. } if self.env().is_primary() => self.come_up_as_primary(),
-            // Not known yet what this node is, or about to be: the keeper keeps applications out.
-            Role::None | Role::Primary { .. } => return Ok(()),
-            Role::Replica { .. } => self.come_up_as_replica(),
+        let role = self.env().role();
+        // Not known yet what this node is, or about to be: the keeper keeps applications out.
+        let decided = self.env().is_primary() || role.is_replica();
+        if !self.live || !decided {
+            return Ok(());
+        }
+        let finished = self.finish_what_was_begun();
+        let result = if finished.is_err() {
+            finished
+        } else if self.env().is_primary() {
+            self.come_up_as_primary()
+        } else {
+            self.come_up_as_replica()
         };
         self.live = result.is_err();
         result
+    }
+
+    /// A transaction was being written in place, and the lock for that was kept.
+    fn finish_what_was_begun(&mut self) -> Result<(), Error> {
+        let locked = self
+            .env()
+            .keeper()
+            .and_then(|keeper| keeper.take_exclusive(self.name()));
+        let last = self.shared.log.read().last().cloned();
+        if let (Some(locked), Some(last)) = (locked, last) {
+            tracing::info!(database = %self.name(), pos = %self.pos(), "finishing a transaction that was being applied");
+            self.exclusive = Some(locked);
+            self.unfinished = Some(self.again(last)?);
+        }
+        self.finish_apply()
     }
 
     fn come_up_as_primary(&mut self) -> Result<(), Error> {
