@@ -31,7 +31,7 @@ fn hand_over(journal_mode: &'static str) -> Option<History> {
     Some(history)
 }
 
-/// Each failed write says one of `texts`, after no more than its busy timeout. Such an error does not end the connection
+/// Each failed write says one of `texts`, and some the first, after no more than its busy timeout. Such an error does not end the connection
 /// of a recorder, and there is no other: so those that were refused have written through the same connection again.
 #[track_caller]
 fn assert_refusals(history: &History, texts: &[&str]) {
@@ -46,7 +46,7 @@ fn assert_refusals(history: &History, texts: &[&str]) {
         let took = Duration::from_nanos(write.after - write.before);
         assert!(took < PATIENCE + LATE, "{} took {took:?}", write.id);
     }
-    assert!(seen.iter().all(|count| *count > 0), "{texts:?}: {seen:?}");
+    assert!(seen[0] > 0, "{texts:?}: {seen:?}");
 }
 
 /// Readers on all nodes have never seen an error.

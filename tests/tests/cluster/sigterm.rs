@@ -58,7 +58,11 @@ fn nodes_are_stopped_without_consul() {
     let other = trial.others(primary)[0];
     stop(&mut trial, other);
     // Looks for a cluster.
-    trial.fleet.nodes[other].start();
+    trial.fleet.nodes[other].launch();
+    until(SOON, "it looks for a cluster", || {
+        let info = trial.fleet.nodes[other].api().info();
+        info.is_some_and(|info| info.lease.trouble.is_some())
+    });
     stop(&mut trial, other);
     // Before it looks for anything.
     trial.fleet.nodes[other].launch();
