@@ -130,6 +130,19 @@ impl Consul {
         self.end(Signal::SIGKILL);
     }
 
+    /// Forgets everything that it has kept. It must have ended.
+    ///
+    /// # Panics
+    /// If its data cannot be removed.
+    #[track_caller]
+    pub fn wipe(&mut self) {
+        assert!(self.process.is_none(), "consul is running");
+        let data = self.home.join("data");
+        if data.exists() {
+            fs::remove_dir_all(data).expect("the directory of a stage is ours");
+        }
+    }
+
     fn end(&mut self, how: Signal) {
         let mut process = self.process.take().expect("consul is running");
         signal(&process, how);

@@ -35,6 +35,19 @@ impl Fleet {
         seed: u64,
         lease: impl Fn(&str) -> ConsulLease,
     ) -> Option<Fleet> {
+        let mut fleet = Fleet::assemble(limit, nodes, seed, lease)?;
+        fleet.start_all();
+        Some(fleet)
+    }
+
+    /// As [`Fleet::with_consul`]; Consul runs, the nodes are not started.
+    #[track_caller]
+    pub fn assemble(
+        limit: Duration,
+        nodes: usize,
+        seed: u64,
+        lease: impl Fn(&str) -> ConsulLease,
+    ) -> Option<Fleet> {
         crate::requirement::consul_binary()?;
         let mut fleet = Fleet::bare(limit, nodes + 1, seed)?;
         let network = fleet.network.as_ref().expect("a bare fleet has one");
@@ -47,7 +60,6 @@ impl Fleet {
             })
             .collect();
         fleet.consul = Some(consul);
-        fleet.start_all();
         Some(fleet)
     }
 

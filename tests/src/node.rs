@@ -24,6 +24,7 @@ use crate::process::{
 use crate::settings::{LeaseSettings, Settings};
 use crate::shared_table::set_deadline;
 use crate::stage::Stage;
+use crate::tool::litefs;
 use crate::until::until;
 
 /// From the start of the process to an answer of its HTTP interface.
@@ -123,6 +124,14 @@ impl Node {
     /// A client of its HTTP interface. It comes from the node's own host: what is cut between hosts is no matter.
     pub fn api(&self) -> Api {
         in_host(self.host.as_ref(), || Api::new(self.settings.port))
+    }
+
+    /// Runs the `litefs` program to its end in the node's host, with `-url` of the node's API as the last arguments.
+    #[track_caller]
+    pub fn command_line(&self, arguments: &[&str]) -> Ended {
+        let url = self.api().url().to_owned();
+        let all = [arguments, &["-url", &url]].concat();
+        in_host(self.host.as_ref(), || litefs(&all))
     }
 
     /// Whether its process was started and has not been ended.

@@ -7,6 +7,7 @@
 //! A fenced node is a replica that follows nobody: becoming one, or the primary again, is all that is left to do.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -15,12 +16,15 @@ use crate::apply::wal_writer::WalWriter;
 use crate::capture::{LatchKind, Occasion};
 use crate::core::Core;
 use crate::database::Database;
-use crate::error::Error;
+use crate::error::{Error, IoContext as _};
+use crate::locks::{self, LockKind};
+use crate::mount::OpenHow;
 use crate::name::FileKind;
 use crate::role::Role;
 use crate::shared_index::SharedIndex;
 use crate::status::Mode;
 use crate::store::Store;
+use sqlite::lock;
 
 impl Store {
     /// Lets applications commit: the term has begun, or the handoff came to nothing.
@@ -38,8 +42,10 @@ impl Store {
         if !self.role().is_primary() {
             return Err(Error::NotPrimary);
         }
+        let deadline = Instant::now() + within;
+        let _reserved = self.reserve(deadline)?;
         self.env().set_admitting(false);
-        let late = self.lock_out(within);
+        let late = self.lock_out(deadline.saturating_duration_since(Instant::now()));
         let Some(first) = late.into_iter().next() else {
             return Ok(());
         };
@@ -49,6 +55,41 @@ impl Store {
             lock: "WAL_WRITE_LOCK",
             waited_ms: within.as_millis() as u64,
         })
+    }
+
+    /// Waits until no application is within a transaction in a rollback mode, and lets none begin while the files live: the
+    /// commit point of such a transaction would be refused, which the application sees as a failure of its disk. Later
+    /// ones are refused where they begin, with "attempt to write a readonly database".
+    ///
+    /// In exclusive locking mode a connection has its locks for ever: it is refused at its commit point all the same.
+    fn reserve(&self, deadline: Instant) -> Result<Vec<File>, Error> {
+        let _own = self.env().own.enter();
+        let mut reserved = Vec::new();
+        for db in self.all_databases() {
+            let open = db.shared.open_handles(FileKind::Database) > 0;
+            if !open || db.shared.is_written_with_log() {
+                continue;
+            }
+            let path = db.shared.dir.file(FileKind::Database);
+            let (name, dir) = (db.name(), &db.shared.dir);
+            let file = (self.env()).open_live(name, dir, FileKind::Database, OpenHow::Existing)?;
+            let start = Instant::now();
+            let left = deadline.saturating_duration_since(start);
+            if locks::lock_eagerly(&file, lock::RESERVED, LockKind::Exclusive, left)
+                .during("lock", &path)?
+            {
+                reserved.push(file);
+            } else if !locks::is_held_by_another(&file, lock::SHARED, LockKind::Shared)
+                .during("look at the locks of", &path)?
+            {
+                return Err(Error::Busy {
+                    db: name.clone(),
+                    lock: "RESERVED",
+                    waited_ms: start.elapsed().as_millis() as u64,
+                });
+            }
+        }
+        Ok(reserved)
     }
 
     /// Keeps applications from committing, whatever that takes: those that cannot be locked out within `within` lose their

@@ -74,8 +74,8 @@ pub fn assert_right(history: &History) {
     );
 }
 
-/// Now.
-pub(crate) fn now() -> u64 {
+/// Now: nanoseconds of CLOCK_MONOTONIC, as all times here.
+pub fn now() -> u64 {
     let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
         .expect("there is such a clock");
     let seconds = u64::try_from(time.tv_sec()).expect("it began at zero");

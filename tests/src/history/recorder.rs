@@ -74,6 +74,11 @@ impl<T: DeserializeOwned + Clone + Send + 'static> Source<T> {
             .clone()
     }
 
+    fn count(&self, which: impl FnMut(&&T) -> bool) -> usize {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().filter(which).count()
+    }
+
     fn end(mut self) -> Vec<T> {
         drop(self.input.take());
         let ended = within(ENDED, || self.child.try_wait().ok().flatten());
@@ -116,16 +121,23 @@ impl Recorder {
     /// Waits until so many writes more were acknowledged.
     #[track_caller]
     pub fn await_acknowledged(&self, more: usize, deadline: Duration) {
-        let count = || {
-            let writes = self.writes();
-            writes
-                .iter()
-                .filter(|write| write.outcome == Outcome::Acknowledged)
-                .count()
-        };
-        let wanted = count() + more;
+        let wanted = self.acknowledged() + more;
         let what = format!("writes on node{} are acknowledged", self.node);
-        until(deadline, &what, || count() >= wanted);
+        until(deadline, &what, || self.acknowledged() >= wanted);
+    }
+
+    /// How many writes were acknowledged so far.
+    pub fn acknowledged(&self) -> usize {
+        let is_acknowledged = |line: &&Line| {
+            matches!(
+                line,
+                Line::End {
+                    outcome: Outcome::Acknowledged,
+                    ..
+                }
+            )
+        };
+        self.source.count(is_acknowledged)
     }
 
     /// Ends it after the write it is at.

@@ -180,9 +180,10 @@ impl Core {
         if self.table.page_count() == 0 || self.content_differs()?.is_none() {
             return Ok(());
         }
-        // A transaction that is in the log and not wholly in the database.
+        // A transaction that is in the log and not wholly in the database. A primary's log is made of its database: what
+        // differs there is newer, and would be a mixture of both.
         let last = self.shared.log.read().last().cloned();
-        if let Some(last) = last {
+        if let Some(last) = last.filter(|_| !self.env().was_primary) {
             self.unfinished = Some(self.again(last)?);
             self.finish_apply()?;
         }
