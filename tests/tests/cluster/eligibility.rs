@@ -169,6 +169,9 @@ fn a_node_of_another_cluster_is_refused() {
     assert!(!log.contains("following"), "{log}");
     // To be one of them it has to be new.
     fs::remove_dir_all(&trial.fleet.nodes[stranger].settings().data).expect("nobody uses it");
+    if let LeaseSettings::Consul(lease) = &mut trial.fleet.nodes[stranger].settings_mut().lease {
+        lease.promote = false;
+    }
     trial.start_machine(stranger);
     trial.finish(false);
 }
