@@ -145,6 +145,7 @@ impl Core {
         self.leave();
         self.set_writer(None);
         self.let_go();
+        self.let_go_of_inherited();
         self.drop_exclusive();
         // A checkpoint that is running has them open, too.
         drop(self.shared.checkpoint.lock());

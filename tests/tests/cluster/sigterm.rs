@@ -95,6 +95,9 @@ fn a_node_with_a_new_worker_is_stopped_without_consul() {
             worker.is_some_and(|now| Some(now) != before) && log.contains("going on with the mount")
         });
         stop(&mut trial, node);
+        // Its applications had ended: it need not wait for them.
+        let log = trial.fleet.nodes[node].log();
+        assert!(!log.contains("still have files open"), "{log}");
         trial.fleet.network().heal_all();
     }
     for node in trial.others(trial.primary()) {

@@ -90,6 +90,16 @@ impl Core {
         }
     }
 
+    /// What the keeper has locked since an earlier process died, and this one has not taken back, as it never came to know
+    /// its role: the files keep the mount busy.
+    pub(crate) fn let_go_of_inherited(&self) {
+        if self.live
+            && let Some(keeper) = self.env().keeper()
+        {
+            keeper.let_go(self.name());
+        }
+    }
+
     /// On a replica the keeper has the very files on which the locks of the writer are: they do not go with this process.
     pub(crate) fn hold_writer(&mut self) {
         let (Some(writer), Some(keeper)) = (&self.writer, self.env().keeper()) else {
