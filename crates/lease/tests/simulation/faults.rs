@@ -59,10 +59,14 @@ async fn recover(cluster: &mut Cluster, excuses: &Excuses) {
     // What looks whole may be so only because nobody has noticed yet.
     tokio::time::sleep(cluster.ttl).await;
     let mut settled = settle(cluster, bound - cluster.ttl).await;
-    let needs_operator = excuses.forced || cluster.world.lock().nobody_ever_led();
+    let needs_operator = {
+        let world = cluster.world.lock();
+        excuses.forced || world.nobody_ever_led() || world.a_deletion_is_forgotten()
+    };
     if settled.is_err() && needs_operator && cluster.primaries().is_empty() {
         // What was published is nowhere any more, after an operator did without it: it needs an operator again. Or the
-        // first primary of all died between taking the lease and leading: whether it had data nobody knows.
+        // first primary of all died between taking the lease and leading: whether it had data nobody knows. Or all
+        // processes that knew of a deletion have ended before it was published.
         settled = rescue(cluster).await;
     }
     match settled {

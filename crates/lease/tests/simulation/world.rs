@@ -248,6 +248,21 @@ impl Inner {
         !self.has_data && self.peers.iter().all(|peer| peer.disk.epoch == 0)
     }
 
+    /// Whether something is published that was deleted, and is not remembered by any node that had dropped it.
+    pub(crate) fn a_deletion_is_forgotten(&self) -> bool {
+        self.published.iter().any(|(name, place)| {
+            let is_it = |other: Option<&Place>| {
+                other.is_some_and(|other| other.incarnation == place.incarnation)
+            };
+            let remembered = self.peers.iter().any(|peer| {
+                peer.me.candidate
+                    && peer.disk.epoch >= self.last_led
+                    && is_it(peer.dropped.get(name))
+            });
+            self.deleted.contains(&place.incarnation) && !remembered
+        })
+    }
+
     /// What happened.
     pub(crate) fn everything(&self) -> String {
         self.trace.join("\n")
