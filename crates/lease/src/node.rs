@@ -85,8 +85,8 @@ pub trait Node: Send + Sync {
     /// commit. `by`: when it must be done.
     fn fence(&self, by: Option<Duration>) -> Doing<'_, ()>;
 
-    /// Follows a primary (again, if it is the one that it follows already).
-    fn follow<'a>(&'a self, primary: &'a Record) -> Doing<'a, ()>;
+    /// Follows a primary (again, if it is the one that it follows already). An error: it does not, and is asked again.
+    fn follow<'a>(&'a self, primary: &'a Record) -> Doing<'a, Result<(), Trouble>>;
 
     /// Follows nobody, and commits nothing; its databases can be read. `why` is shown to people. The first call that a
     /// member makes: what a process before this one has left running is fenced when it returns.

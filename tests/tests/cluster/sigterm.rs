@@ -66,11 +66,40 @@ fn nodes_are_stopped_without_consul() {
     stop(&mut trial, other);
     // Before it looks for anything.
     trial.fleet.nodes[other].launch();
+    until(SOON, "it begins", || {
+        trial.fleet.nodes[other].log().contains("config file read")
+    });
     stop(&mut trial, other);
     trial.fleet.consul.as_ref().expect("it has one").resume();
     trial.start_machine(other);
     trial.start_machine(primary);
     trial.fleet.await_settled(DATABASE);
+    trial.finish(false);
+}
+
+/// With a new worker that does not know yet what it is: it cannot ask.
+#[test]
+fn a_node_with_a_new_worker_is_stopped_without_consul() {
+    let Some(mut trial) = Trial::start() else {
+        return;
+    };
+    let primary = trial.primary();
+    for node in [trial.others(primary)[0], primary] {
+        let consul = trial.fleet.consul_host();
+        trial.fleet.network().cut(node, consul);
+        let before = trial.fleet.nodes[node].worker();
+        trial.fleet.nodes[node].kill_worker();
+        until(SOON, "another worker goes on with the mount", || {
+            let worker = trial.fleet.nodes[node].worker();
+            let log = trial.fleet.nodes[node].log();
+            worker.is_some_and(|now| Some(now) != before) && log.contains("going on with the mount")
+        });
+        stop(&mut trial, node);
+        trial.fleet.network().heal_all();
+    }
+    for node in trial.others(trial.primary()) {
+        trial.start_machine(node);
+    }
     trial.finish(false);
 }
 

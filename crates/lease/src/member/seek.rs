@@ -165,6 +165,13 @@ impl Member {
             self.stand_by(&why).await;
             return Ok(again);
         }
+        self.asking.stop();
+        if let Err(trouble) = self.env.node.follow(record).await {
+            let why = format!("cannot follow {}: {trouble}", record.hostname);
+            self.env.desk.refuses(&why);
+            self.stand_by(&why).await;
+            return Ok(again);
+        }
         tracing::info!(
             epoch = record.epoch,
             node = format_args!("{:016x}", record.node_id),
@@ -173,8 +180,6 @@ impl Member {
             record.advertise_url
         );
         self.env.desk.content();
-        self.asking.stop();
-        self.env.node.follow(record).await;
         self.following = Some(record.clone());
         self.env.desk.phase(Phase::Follower {
             primary: record.clone(),

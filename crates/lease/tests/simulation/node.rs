@@ -154,7 +154,7 @@ impl Node for SimNode {
         })
     }
 
-    fn follow<'a>(&'a self, primary: &'a Record) -> Doing<'a, ()> {
+    fn follow<'a>(&'a self, primary: &'a Record) -> Doing<'a, Result<(), Trouble>> {
         Box::pin(async move {
             self.takes(10, 100).await;
             self.stop("follows");
@@ -166,6 +166,7 @@ impl Node for SimNode {
             let peer = &mut world.peers[self.index];
             peer.disk.seen_epoch = peer.disk.seen_epoch.max(primary.epoch);
             peer.following = Some((whom, primary.epoch));
+            Ok(())
         })
     }
 

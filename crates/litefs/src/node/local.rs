@@ -437,12 +437,8 @@ impl lease::Node for Local {
         })
     }
 
-    fn follow<'a>(&'a self, primary: &'a Record) -> Doing<'a, ()> {
-        Box::pin(async move {
-            if let Err(trouble) = self.try_follow(primary).await {
-                tracing::error!(primary = primary.hostname, "cannot follow: {trouble}");
-            }
-        })
+    fn follow<'a>(&'a self, primary: &'a Record) -> Doing<'a, Result<(), Trouble>> {
+        Box::pin(self.try_follow(primary))
     }
 
     fn stand_by<'a>(&'a self, why: &'a str) -> Doing<'a, ()> {

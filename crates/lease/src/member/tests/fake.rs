@@ -49,6 +49,8 @@ pub(super) struct Script {
     pub(super) drain: Option<Result<(), Trouble>>,
     pub(super) acknowledged: Positions,
     pub(super) ask: Result<(), Trouble>,
+    /// Why it cannot follow, the first time.
+    pub(super) follow: Option<Trouble>,
     pub(super) calls: Vec<String>,
     pub(super) leads: bool,
     pub(super) frozen: bool,
@@ -125,16 +127,20 @@ impl Node for FakeNode {
         })
     }
 
-    fn follow<'a>(&'a self, primary: &'a Record) -> Doing<'a, ()> {
+    fn follow<'a>(&'a self, primary: &'a Record) -> Doing<'a, Result<(), Trouble>> {
         Box::pin(async move {
             self.did(format!("follow {} of {}", primary.node_id, primary.epoch));
             let mut script = self.script();
+            if let Some(trouble) = script.follow.take() {
+                return Err(trouble);
+            }
             let holdings = &mut script.holdings;
             holdings
                 .cluster_id
                 .get_or_insert(primary.cluster_id.clone());
             holdings.epoch = primary.epoch;
             holdings.seen_epoch = primary.epoch;
+            Ok(())
         })
     }
 
@@ -337,6 +343,7 @@ impl Table {
             drain: Some(Ok(())),
             acknowledged: Positions::new(),
             ask: Ok(()),
+            follow: None,
             calls: Vec::new(),
             leads: false,
             frozen: false,

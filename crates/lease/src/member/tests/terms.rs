@@ -321,6 +321,17 @@ async fn a_primary_of_a_lower_epoch_is_not_followed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_cannot_follow_says_why_and_tries_again() {
+    let table = Table::new();
+    let primary = table.seat(1);
+    until(|| primary.leads()).await;
+    let two = table.seat_with(2, |_, script| script.follow = Some("no space".to_owned()));
+    until(|| two.refusal().contains("no space")).await;
+    until(|| two.follows(1)).await;
+    assert!(two.refusal().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_one_that_has_more_goes_first() {
     let table = Table::new();
     let primary = table.seat(1);
