@@ -35,6 +35,9 @@ pub struct Holdings {
     pub seen_epoch: u64,
     /// Its databases.
     pub positions: Positions,
+    /// Databases that it dropped because the primary that it followed had no such database any more, as they were; of
+    /// each name the last one. They may be published still. None that has come back since.
+    pub dropped: Positions,
 }
 
 /// A term that begins.

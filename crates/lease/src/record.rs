@@ -61,6 +61,9 @@ pub struct Post {
     pub seen_epoch: u64,
     /// What it has.
     pub positions: Positions,
+    /// What it dropped because the primary said so, see [`Holdings::dropped`](crate::Holdings::dropped).
+    #[serde(default, skip_serializing_if = "Positions::is_empty")]
+    pub dropped: Positions,
     /// Whether it wants to be elected.
     pub willing: bool,
     /// The version of the record that it answers to.

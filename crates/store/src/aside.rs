@@ -8,6 +8,7 @@ mod contents;
 mod entry;
 mod export;
 mod rebuild;
+mod way_back;
 
 pub use contents::{LtxContents, LtxDetails, contents};
 pub use entry::{Entry, EntryFile, list};
@@ -58,9 +59,13 @@ pub(crate) fn put_transaction_aside(
 }
 
 /// The same for transactions that are in the log. Their files stay where they are.
-pub(crate) fn put_files_aside(env: &Env, db: &DbName, files: &[LtxFile]) -> Result<(), Error> {
+pub(crate) fn put_files_aside(
+    env: &Env,
+    db: &DbName,
+    files: &[LtxFile],
+) -> Result<Option<PathBuf>, Error> {
     let (Some(first), Some(last)) = (files.first(), files.last()) else {
-        return Ok(());
+        return Ok(None);
     };
     let target = new_directory(env, db, UNREPLICATED)?;
     for file in files {
@@ -73,7 +78,7 @@ pub(crate) fn put_files_aside(env: &Env, db: &DbName, files: &[LtxFile]) -> Resu
     crate::layout::sync_directory(&target)?;
     tracing::error!(database = %db, from = %first.min_txid, until = %last.post_pos(), to = %target.display(),
         "another history takes over: the transactions of this node that may not be part of it were put aside");
-    Ok(())
+    Ok(Some(target))
 }
 
 /// Moves the whole directory of a database.

@@ -17,6 +17,7 @@ mod capture;
 mod core;
 mod database;
 mod dirty;
+mod dropped;
 mod env;
 mod error;
 mod events;
@@ -61,6 +62,7 @@ mod view;
 mod watch;
 
 pub use database::Database;
+pub use dropped::DroppedDatabase;
 pub use error::{Error, ErrorKind};
 pub use events::{Event, Observer};
 pub use history::{Chapter, History, Parting};

@@ -11,6 +11,7 @@ use ltx::Pos;
 use parking_lot::{Mutex, RwLock};
 
 use crate::database::Database;
+use crate::dropped::{Dropped, DroppedDatabase};
 use crate::env::Env;
 use crate::error::{Error, IoContext};
 use crate::events::{Event, Observer};
@@ -78,6 +79,7 @@ pub struct Store {
     instance_id: u64,
     cluster_id: RwLock<Option<ClusterId>>,
     databases: RwLock<BTreeMap<DbName, Arc<Database>>>,
+    dropped: Mutex<Dropped>,
     clock: PrimaryClock,
     /// The machine crashed while the directory was in use.
     after_crash: bool,
@@ -118,6 +120,7 @@ impl Store {
             instance_id: rand::random(),
             cluster_id: RwLock::new(cluster_id),
             databases: RwLock::default(),
+            dropped: Mutex::default(),
             clock: PrimaryClock::default(),
             after_crash: false,
             changing: Mutex::new(()),
@@ -292,6 +295,21 @@ impl Store {
         self.databases.read().get(name).cloned()
     }
 
+    /// Databases that this process has dropped as a replica, on its primary's order, or deleted as the primary, since it
+    /// last became the primary; at most 1000, of each name the last one. None that has come back since.
+    pub fn dropped(&self) -> Vec<DroppedDatabase> {
+        self.dropped.lock().list()
+    }
+
+    fn note_dropped(&self, db: &Database) {
+        let dropped = DroppedDatabase {
+            name: db.name().clone(),
+            incarnation: db.incarnation(),
+            txid: db.pos().txid,
+        };
+        self.dropped.lock().add(dropped);
+    }
+
     /// What this node may do.
     pub fn role(&self) -> Role {
         self.env.role()
@@ -320,7 +338,10 @@ impl Store {
     }
 
     pub(crate) fn announce_role(&self, role: Role) -> Result<(), Error> {
-        if !role.is_primary() {
+        if role.is_primary() {
+            // What it has is what there is.
+            self.dropped.lock().clear();
+        } else {
             self.env.set_admitting(false);
         }
         let before = self.env.replace_role(role.clone());
@@ -368,9 +389,11 @@ impl Store {
                 return Ok(db);
             }
             self.remove_database(&db, db.reason_aside("replaced"))?;
+            self.note_dropped(&db);
         }
         let db = recovery::open(&self.env, name, Some(incarnation))?;
         self.databases.write().insert(name.clone(), db.clone());
+        self.dropped.lock().is_back(name, incarnation);
         drop(changing);
         Ok(db)
     }
@@ -435,7 +458,11 @@ impl Store {
     pub fn drop_database(&self, name: &DbName) -> Result<(), Error> {
         let _changing = self.changing.lock();
         match self.database(name) {
-            Some(db) => self.remove_database(&db, db.reason_aside("dropped")),
+            Some(db) => {
+                self.remove_database(&db, db.reason_aside("dropped"))?;
+                self.note_dropped(&db);
+                Ok(())
+            }
             None => Ok(()),
         }
     }
@@ -459,7 +486,11 @@ impl Store {
         }
         let _changing = self.changing.lock();
         match self.database(name) {
-            Some(db) => self.remove_database(&db, "deleted"),
+            Some(db) => {
+                self.remove_database(&db, "deleted")?;
+                self.note_dropped(&db);
+                Ok(())
+            }
             None => Err(Error::UnknownDatabase(name.clone())),
         }
     }

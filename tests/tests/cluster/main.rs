@@ -5,6 +5,7 @@ mod consul_away;
 mod disturbed;
 mod eligibility;
 mod failover;
+mod figures;
 mod full_disk;
 mod handoffs;
 mod partitions;

@@ -359,6 +359,7 @@ impl Member {
             tenure,
             term,
             published,
+            forced: self.forced,
         }))
     }
 

@@ -73,6 +73,8 @@ pub(super) struct Reign<'a> {
     published: Option<Positions>,
     /// Whether this term has published it.
     has_published: bool,
+    /// Whether it publishes before it leads.
+    publishes_early: bool,
 }
 
 impl Member {
@@ -84,6 +86,9 @@ impl Member {
         self.asking.stop();
         self.ask_at = None;
         let mut reign = Reign::new(env.clone(), &mut self.orders, won.tenure, won.published);
+        // What nobody has any more is not to keep the next node from being elected, if this one dies before it leads.
+        // What an operator does without is given up only by a primary.
+        reign.publishes_early = !won.forced && !won.term.handed_over;
         let mut ended = reign.run(won.term).await;
         if reign.leads && env.traits.movable {
             ended = reign.last_handover(ended).await;
@@ -218,6 +223,7 @@ impl<'a> Reign<'a> {
             publish_at: now,
             published,
             has_published: false,
+            publishes_early: false,
         }
     }
 
@@ -278,7 +284,7 @@ impl<'a> Reign<'a> {
             self.keeping
                 .start(async move { env.answer(env.leaser.session()).await });
         }
-        if self.leads && self.publishing.is_empty() && now >= self.publish_at {
+        if self.may_publish() && now >= self.publish_at {
             self.publish_at = now + PUBLISH_EVERY;
             self.publish();
         }
@@ -288,12 +294,16 @@ impl<'a> Reign<'a> {
         self.renewing.is_empty() && self.looking.is_empty()
     }
 
+    fn may_publish(&self) -> bool {
+        (self.leads || self.publishes_early) && self.publishing.is_empty()
+    }
+
     /// When something is to be started that is not going on.
     fn due(&self) -> Option<Duration> {
         self.tenure.ttl?;
         let renewal = self.renew_at.filter(|_| self.may_renew());
         let keep = Some(self.keep_at).filter(|_| self.keeping.is_empty());
-        let publish = Some(self.publish_at).filter(|_| self.leads && self.publishing.is_empty());
+        let publish = Some(self.publish_at).filter(|_| self.may_publish());
         renewal.into_iter().chain(keep).chain(publish).min()
     }
 

@@ -48,11 +48,11 @@ fn reaches(mine: Option<&Place>, other: &Place) -> bool {
     mine.is_some_and(|mine| mine.incarnation == other.incarnation && mine.txid >= other.txid)
 }
 
-/// Whether all of `others` is in `mine`.
-pub(super) fn covers(mine: &Positions, others: &Positions) -> bool {
-    others
-        .iter()
-        .all(|(name, place)| reaches(mine.get(name), place))
+/// Whether it is this very database that was dropped.
+fn is_dropped(dropped: &Positions, name: &str, place: &Place) -> bool {
+    dropped
+        .get(name)
+        .is_some_and(|dropped| dropped.incarnation == place.incarnation)
 }
 
 /// What a primary publishes: what it has, and of that what a candidate has ever acknowledged. It does not become less
@@ -110,9 +110,11 @@ pub(super) fn ahead(holdings: &Holdings, posts: &[&Post]) -> Vec<Post> {
     let more = |post: &&&Post| {
         post.epoch == holdings.epoch
             && post.positions.iter().any(|(name, place)| {
-                holdings.positions.get(name).is_none_or(|mine| {
-                    mine.incarnation == place.incarnation && mine.txid < place.txid
-                })
+                let mine = holdings.positions.get(name);
+                !is_dropped(&holdings.dropped, name, place)
+                    && mine.is_none_or(|mine| {
+                        mine.incarnation == place.incarnation && mine.txid < place.txid
+                    })
             })
     };
     posts
@@ -174,7 +176,12 @@ pub(super) fn eligibility(applicant: &Applicant<'_>, survey: &Survey) -> Result<
     if holdings.positions.is_empty() && holdings.epoch == 0 && cluster_has_data(applicant, survey) {
         return Err(Refusal::Empty);
     }
-    has_what_is_published(&holdings.positions, &survey.positions)
+    let stock = Stock {
+        epoch: holdings.epoch,
+        positions: &holdings.positions,
+        dropped: &holdings.dropped,
+    };
+    has_what_is_published(&stock, survey)
 }
 
 /// A node of one cluster has no business in another.
@@ -206,27 +213,68 @@ fn cluster_has_data(applicant: &Applicant<'_>, survey: &Survey) -> bool {
     }
 }
 
-fn has_what_is_published(mine: &Positions, published: &Positions) -> Result<(), Refusal> {
-    let lacking: Vec<String> = published
-        .keys()
-        .filter(|name| !mine.contains_key(*name))
-        .cloned()
+/// What decides on whether a node lacks something.
+struct Stock<'a> {
+    epoch: u64,
+    positions: &'a Positions,
+    dropped: &'a Positions,
+}
+
+fn stock(post: &Post) -> Stock<'_> {
+    Stock {
+        epoch: post.epoch,
+        positions: &post.positions,
+        dropped: &post.dropped,
+    }
+}
+
+/// The epoch of the last term, if there was one.
+fn last_term(survey: &Survey) -> Option<u64> {
+    let record = match &survey.seen.holder {
+        // Handed over, and never taken up: nobody led in that epoch.
+        Holder::Node(record, _) if record.n == 0 => return record.epoch.checked_sub(1),
+        Holder::Node(record, _) => Some(record.epoch),
+        Holder::Vacant | Holder::Foreign(_) => None,
+    };
+    record.max(survey.last_epoch.map(|last| last.epoch))
+}
+
+/// Whether nothing is published that this node would lose for others.
+///
+/// A node that was in sync in the last term may lack what nobody had acknowledged (it was created a moment before the
+/// primary died, and is lost with it), and what the primary had it drop (which is published for a moment yet). One that
+/// was not may not: it may have neither because it has not got so far, and for it what it dropped was in another term,
+/// after which the database may have lived on elsewhere.
+fn has_what_is_published(mine: &Stock<'_>, survey: &Survey) -> Result<(), Refusal> {
+    let in_sync = last_term(survey) == Some(mine.epoch);
+    let wanted = |(name, need): &(&String, &Place)| {
+        let here = mine.positions.get(*name);
+        let is_same = here.is_some_and(|here| here.incarnation == need.incarnation);
+        let forgone = need.txid == 0 || is_dropped(mine.dropped, name, need);
+        !reaches(here, need) && (is_same || !in_sync || !forgone)
+    };
+    let wanted: Vec<(&String, &Place)> = survey.positions.iter().filter(wanted).collect();
+    let lacking: Vec<String> = wanted
+        .iter()
+        .filter(|(name, _)| !mine.positions.contains_key(*name))
+        .map(|(name, _)| (*name).clone())
         .collect();
     if !lacking.is_empty() {
         return Err(Refusal::Lacks(lacking));
     }
-    for (name, need) in published {
-        let Some(have) = mine.get(name) else { continue };
-        if have.incarnation != need.incarnation {
-            return Err(Refusal::Another(name.clone()));
-        }
-        if have.txid < need.txid {
-            return Err(Refusal::Behind {
+    for (name, need) in wanted {
+        let Some(have) = mine.positions.get(name) else {
+            continue;
+        };
+        return Err(if have.incarnation == need.incarnation {
+            Refusal::Behind {
                 name: name.clone(),
                 have: have.txid,
                 need: need.txid,
-            });
-        }
+            }
+        } else {
+            Refusal::Another(name.clone())
+        });
     }
     Ok(())
 }
@@ -236,7 +284,7 @@ pub(super) fn rivals(survey: &Survey, me: u64) -> Vec<&Post> {
     let data = !survey.positions.is_empty() || survey.posts.iter().any(|(post, _)| post.epoch > 0);
     answers(survey, me)
         .into_iter()
-        .filter(|post| post.willing && covers(&post.positions, &survey.positions))
+        .filter(|post| post.willing && has_what_is_published(&stock(post), survey).is_ok())
         .filter(|post| !data || post.epoch > 0 || !post.positions.is_empty())
         .collect()
 }

@@ -34,6 +34,8 @@ pub(super) struct Won {
     pub(super) term: Term,
     /// What the primary before published, as far as this node has it; `None`: not asked for, and it has all of it.
     pub(super) published: Option<Positions>,
+    /// By an operator's force: it may lack what is published.
+    pub(super) forced: bool,
 }
 
 /// Whether two records are of the same term at the same address.
@@ -538,6 +540,7 @@ pub(super) fn candidacy(
         epoch: holdings.epoch,
         seen_epoch: holdings.seen_epoch.max(seen),
         positions: holdings.positions.clone(),
+        dropped: holdings.dropped.clone(),
         willing,
         ballot: ballot.0,
     }

@@ -184,6 +184,7 @@ pub(crate) fn post(id: u64, databases: u64) -> Post {
         epoch: 3,
         seen_epoch: u64::MAX,
         positions: positions("db", databases),
+        dropped: positions("dropped", databases.min(2)),
         willing: true,
         ballot: u64::MAX,
     }

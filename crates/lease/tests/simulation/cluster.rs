@@ -124,10 +124,11 @@ impl Cluster {
             world: self.world.clone(),
             index,
         })));
-        let node = SimNode::new(self.world.clone(), index, process);
+        let node = SimNode::new(self.world.clone(), self.store.clone(), index, process);
         let member = Member::new(Arc::new(lease), Arc::new(node), Arc::new(clock), config);
         let peer = &mut self.world.lock().peers[index];
         peer.runs = true;
+        peer.dropped.clear();
         peer.handle = Some(member.handle());
         let (cancel, signals) = (CancellationToken::new(), Signals::default());
         let task = tokio::spawn(signals.govern(member.run(cancel.clone())));

@@ -59,10 +59,14 @@ async fn recover(cluster: &mut Cluster, excuses: &Excuses) {
     // What looks whole may be so only because nobody has noticed yet.
     tokio::time::sleep(cluster.ttl).await;
     let mut settled = settle(cluster, bound - cluster.ttl).await;
-    let needs_operator = excuses.forced || cluster.world.lock().nobody_ever_led();
+    let needs_operator = {
+        let world = cluster.world.lock();
+        excuses.forced || world.nobody_ever_led() || world.a_deletion_is_forgotten()
+    };
     if settled.is_err() && needs_operator && cluster.primaries().is_empty() {
         // What was published is nowhere any more, after an operator did without it: it needs an operator again. Or the
-        // first primary of all died between taking the lease and leading: whether it had data nobody knows.
+        // first primary of all died between taking the lease and leading: whether it had data nobody knows. Or all
+        // processes that knew of a deletion have ended before it was published.
         settled = rescue(cluster).await;
     }
     match settled {
@@ -221,7 +225,7 @@ async fn go_wrong(cluster: &mut Cluster, excuses: &mut Excuses) -> Option<(Insta
     let count = cluster.world.count();
     let (what, index, other, span) = {
         let mut world = cluster.world.lock();
-        let what = world.rng.random_range(0..18);
+        let what = world.rng.random_range(0..22);
         let index = world.rng.random_range(0..count);
         let other = world.rng.random_range(0..count);
         let span = Duration::from_millis(world.rng.random_range(100..9000));
@@ -250,7 +254,17 @@ async fn go_wrong(cluster: &mut Cluster, excuses: &mut Excuses) -> Option<(Insta
             later(Later::Link(index, other))
         }
         4 | 5 => {
+            if cluster.world.lock().rng.random_bool(0.5) {
+                // Nobody knows of it yet, or not everybody.
+                cluster.world.lock().create_or_delete(index);
+                let pause = cluster.world.lock().rng.random_range(0..200);
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+            }
             cluster.kill(index);
+            if cluster.world.lock().rng.random_bool(0.3) {
+                // Its post goes, so that nobody waits for it; its applications go on until the deadline.
+                cluster.end_session(index);
+            }
             later(Later::Start(index))
         }
         6 => {
@@ -290,6 +304,7 @@ async fn by_hand(
     match what {
         10 => wipe(cluster, excuses),
         11 | 12 => hand_off(cluster, index, other),
+        18..22 => return hand_off_under_fire(cluster, index, other).await,
         13 => demote(cluster, index),
         14 => {
             let rarely = cluster.world.lock().rng.random_bool(0.3);
@@ -328,7 +343,7 @@ fn wipe(cluster: &Cluster, excuses: &mut Excuses) {
     if all_belong && !lately {
         excuses.wiped = Some(now);
         world.say("the store is wiped");
-        world.published.clear();
+        world.nothing_is_published();
         drop(world);
         cluster.store.wipe();
     }
@@ -349,6 +364,60 @@ fn hand_off(cluster: &Cluster, index: usize, other: usize) {
             .lock()
             .say(format!("{index} was to hand over to {to:?}: {answer:?}"));
     });
+}
+
+/// While a primary hands over something goes wrong at either end.
+async fn hand_off_under_fire(
+    cluster: &mut Cluster,
+    index: usize,
+    other: usize,
+) -> Option<(Instant, Later)> {
+    let primary = cluster.primaries().first().copied()?;
+    let (victim, what, pause, span) = {
+        let mut world = cluster.world.lock();
+        let victim = [primary, other, index][world.rng.random_range(0..3)];
+        let what = world.rng.random_range(0..10);
+        let pause = world.rng.random_range(0..300);
+        (victim, what, pause, world.rng.random_range(100..4000))
+    };
+    if cluster.world.lock().rng.random_bool(0.3) {
+        cluster.world.lock().create_or_delete(primary);
+    }
+    // Sooner or later than the first step, the second, ...
+    hand_off(cluster, primary, other);
+    tokio::time::sleep(Duration::from_millis(pause)).await;
+    let later = |what| Some((Instant::now() + Duration::from_millis(span), what));
+    match what {
+        0 => {
+            cluster.kill(victim);
+            later(Later::Start(victim))
+        }
+        1 => {
+            cluster.freeze(victim);
+            later(Later::Resume(victim))
+        }
+        2 => {
+            let mut world = cluster.world.lock();
+            world.say(format!("{victim} is cut from the store"));
+            world.peers[victim].cut_from_store = true;
+            later(Later::Wire(victim))
+        }
+        3 => {
+            cluster.stop(victim).await;
+            later(Later::Start(victim))
+        }
+        4 => {
+            cluster.end_session(victim);
+            None
+        }
+        5 => {
+            let mut world = cluster.world.lock();
+            world.loss = 0.4;
+            world.say("loss 0.4");
+            later(Later::Loss)
+        }
+        _ => None,
+    }
 }
 
 fn demote(cluster: &Cluster, index: usize) {

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use lease::{Clock, Doing, Holdings, Identity, Node, Positions, Record, Term, Trouble};
+use lease::{
+    Clock, Doing, Holdings, Identity, MemoryStore, Node, Positions, Record, Term, Trouble,
+};
 use rand::Rng;
 
-use crate::world::{Reign, World, advance};
+use crate::world::{Db, Reign, World};
 
 /// One node of the world.
 pub(crate) struct SimNode {
     world: World,
+    store: MemoryStore,
     index: usize,
     me: Identity,
     /// Which process of this node: one that was killed changes nothing any more.
@@ -17,10 +20,11 @@ pub(crate) struct SimNode {
 }
 
 impl SimNode {
-    pub(crate) fn new(world: World, index: usize, process: u64) -> SimNode {
+    pub(crate) fn new(world: World, store: MemoryStore, index: usize, process: u64) -> SimNode {
         let me = world.lock().peers[index].me.clone();
         SimNode {
             world,
+            store,
             index,
             me,
             process,
@@ -67,11 +71,19 @@ impl SimNode {
             let other = world.index(post.node_id);
             if world.reaches(other, self.index) {
                 let source = world.peers[other].disk.databases.clone();
-                let mine = &mut world.peers[self.index].disk.databases;
+                let peer = &mut world.peers[self.index];
                 for (name, theirs) in &source {
-                    let log = mine.entry(name.clone()).or_default();
-                    if theirs.starts_with(log) {
-                        advance(log, theirs, theirs.len());
+                    let dropped = peer.dropped.get(name);
+                    if dropped.is_some_and(|it| it.incarnation == theirs.incarnation) {
+                        continue;
+                    }
+                    let mine = peer.disk.databases.entry(name.clone());
+                    let mine = mine.or_insert_with(|| Db {
+                        incarnation: theirs.incarnation,
+                        log: Vec::new(),
+                    });
+                    if mine.incarnation == theirs.incarnation && theirs.log.starts_with(&mine.log) {
+                        mine.advance(theirs, theirs.log.len());
                     }
                 }
             }
@@ -94,6 +106,7 @@ impl Node for SimNode {
                 epoch: disk.epoch,
                 seen_epoch: disk.seen_epoch,
                 positions: disk.positions(),
+                dropped: world.peers[self.index].dropped.clone(),
             }
         })
     }
@@ -108,7 +121,8 @@ impl Node for SimNode {
 
     fn lead<'a>(&'a self, term: &'a Term) -> Doing<'a, Result<(), Trouble>> {
         Box::pin(async move {
-            self.world.lock().term_begins(self.index, term);
+            let published = self.store.survey().positions;
+            self.world.lock().term_begins(self.index, term, published);
             self.takes(50, 4000).await;
             self.pull(term).await;
             if self.fails(0.05) {
@@ -116,7 +130,9 @@ impl Node for SimNode {
             }
             let mut world = self.world.lock();
             world.forget_acknowledgements(self.index);
+            world.last_led = term.epoch;
             let peer = &mut world.peers[self.index];
+            peer.dropped.clear();
             peer.disk.cluster_id = Some(term.cluster_id.clone());
             peer.disk.epoch = term.epoch;
             peer.disk.seen_epoch = term.epoch;

@@ -1,6 +1,6 @@
 //! What the nodes of a simulation have, who can commit, and what must never be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -18,8 +18,33 @@ const BATCH: usize = 6;
 #[derive(Clone)]
 pub(crate) struct World(Arc<Mutex<Inner>>);
 
-/// A database: its transactions.
+/// The transactions of a database.
 type Log = Vec<u64>;
+
+/// A database.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Db {
+    pub(crate) incarnation: u64,
+    pub(crate) log: Log,
+}
+
+impl Db {
+    pub(crate) fn place(&self) -> Place {
+        Place {
+            incarnation: self.incarnation,
+            txid: self.log.len() as u64,
+        }
+    }
+
+    /// Brings it on, by so many transactions; what is not in theirs goes.
+    pub(crate) fn advance(&mut self, theirs: &Db, batch: usize) {
+        if self.incarnation != theirs.incarnation {
+            self.log.clear();
+            self.incarnation = theirs.incarnation;
+        }
+        advance(&mut self.log, &theirs.log, batch);
+    }
+}
 
 /// What survives a crash.
 #[derive(Debug, Clone, Default)]
@@ -27,18 +52,14 @@ pub(crate) struct Disk {
     pub(crate) cluster_id: Option<String>,
     pub(crate) epoch: u64,
     pub(crate) seen_epoch: u64,
-    pub(crate) databases: BTreeMap<String, Log>,
+    pub(crate) databases: BTreeMap<String, Db>,
 }
 
 impl Disk {
     pub(crate) fn positions(&self) -> Positions {
-        let place = |log: &Log| Place {
-            incarnation: 1,
-            txid: log.len() as u64,
-        };
-        self.databases
-            .iter()
-            .map(|(name, log)| (name.clone(), place(log)))
+        let databases = self.databases.iter();
+        databases
+            .map(|(name, db)| (name.clone(), db.place()))
             .collect()
     }
 }
@@ -57,6 +78,8 @@ pub(crate) struct Peer {
     pub(crate) disk: Disk,
     pub(crate) reign: Option<Reign>,
     pub(crate) deadline: Option<Duration>,
+    /// What its process dropped because its primary said so.
+    pub(crate) dropped: Positions,
     /// The primary that it follows, and its epoch.
     pub(crate) following: Option<(usize, u64)>,
     /// What each replica has acknowledged to it.
@@ -83,8 +106,15 @@ pub(crate) struct Inner {
     /// Whether nodes do what they are asked for.
     pub(crate) faulty: bool,
     terms: Vec<(u64, usize)>,
-    /// What was published when somebody could last commit.
-    pub(crate) published: Positions,
+    /// The last epoch in which somebody could commit.
+    pub(crate) last_led: u64,
+    /// What is published, as it was last looked at.
+    published: Positions,
+    /// It may become less: the last primary is one by force.
+    may_fall: bool,
+    /// Databases that a primary has deleted, and that no primary has had since.
+    deleted: BTreeSet<u64>,
+    next_incarnation: u64,
     next_transaction: u64,
     has_data: bool,
     violations: Vec<String>,
@@ -96,9 +126,11 @@ impl World {
         let mut rng = StdRng::seed_from_u64(seed);
         let began = Instant::now();
         let count = rng.random_range(3..=5);
+        // With two there is nobody whose post is to be waited for when one of them has gone.
+        let candidates = if rng.random_bool(0.25) { 2 } else { count };
         let boot = if rng.random_bool(0.5) { "boot" } else { "" };
         let peers: Vec<Peer> = (0..count)
-            .map(|index| new_peer(&mut rng, began, index, count, boot))
+            .map(|index| new_peer(&mut rng, began, index, (count, candidates), boot))
             .collect();
         World(Arc::new(Mutex::new(Inner {
             rng,
@@ -110,7 +142,11 @@ impl World {
             delay: Duration::from_millis(5),
             faulty: false,
             terms: Vec::new(),
+            last_led: 0,
             published: Positions::new(),
+            may_fall: false,
+            deleted: BTreeSet::new(),
+            next_incarnation: 0,
             next_transaction: 0,
             has_data: false,
             violations: Vec::new(),
@@ -133,12 +169,20 @@ impl World {
         loop {
             tokio::time::sleep(Duration::from_millis(50)).await;
             let published = store.survey().positions;
-            self.lock().tick(published);
+            let mut world = self.lock();
+            world.note_published(published);
+            world.tick();
         }
     }
 }
 
-fn new_peer(rng: &mut StdRng, began: Instant, index: usize, count: usize, boot: &str) -> Peer {
+fn new_peer(
+    rng: &mut StdRng,
+    began: Instant,
+    index: usize,
+    (count, candidates): (usize, usize),
+    boot: &str,
+) -> Peer {
     // Often as wrong as a clock may be: what is too close shows there.
     let wrong = match rng.random_range(0..4) {
         0 => -0.01,
@@ -157,12 +201,13 @@ fn new_peer(rng: &mut StdRng, began: Instant, index: usize, count: usize, boot: 
             } else {
                 format!("{boot}{index}")
             },
-            candidate: index + 1 < count || rng.random_bool(0.7),
+            candidate: index < candidates && (index + 1 < count || rng.random_bool(0.7)),
         },
         clock: SkewedClock::new(began, offset, rate),
         disk: Disk::default(),
         reign: None,
         deadline: None,
+        dropped: Positions::new(),
         following: None,
         acknowledged: BTreeMap::new(),
         forced: false,
@@ -203,6 +248,21 @@ impl Inner {
         !self.has_data && self.peers.iter().all(|peer| peer.disk.epoch == 0)
     }
 
+    /// Whether something is published that was deleted, and is not remembered by any node that had dropped it.
+    pub(crate) fn a_deletion_is_forgotten(&self) -> bool {
+        self.published.iter().any(|(name, place)| {
+            let is_it = |other: Option<&Place>| {
+                other.is_some_and(|other| other.incarnation == place.incarnation)
+            };
+            let remembered = self.peers.iter().any(|peer| {
+                peer.me.candidate
+                    && peer.disk.epoch >= self.last_led
+                    && is_it(peer.dropped.get(name))
+            });
+            self.deleted.contains(&place.incarnation) && !remembered
+        })
+    }
+
     /// What happened.
     pub(crate) fn everything(&self) -> String {
         self.trace.join("\n")
@@ -231,9 +291,10 @@ impl Inner {
         }
     }
 
-    /// Rules that hold when a term begins.
-    pub(crate) fn term_begins(&mut self, index: usize, term: &Term) {
-        self.say(format!("{index} leads {term:?}"));
+    /// Rules that hold when a term begins. `published`: what the store has then, after the last primary could write it.
+    pub(crate) fn term_begins(&mut self, index: usize, term: &Term, published: Positions) {
+        self.say(format!("{index} leads {term:?}, published: {published:?}"));
+        self.note_published(published);
         if let Some((last, by)) = self.terms.last().copied()
             && term.epoch <= last
         {
@@ -259,7 +320,38 @@ impl Inner {
         } else if !self.peers[index].forced {
             self.is_eligible(index);
         }
+        if !term.handed_over {
+            self.may_fall = self.peers[index].forced;
+        }
         self.peers[index].forced = false;
+        // What was deleted elsewhere, and is here, lives on.
+        let here = self.peers[index].disk.databases.values();
+        for db in here {
+            self.deleted.remove(&db.incarnation);
+        }
+    }
+
+    /// Rule: what is published does not become less, unless a primary has deleted it, or is one by force.
+    pub(crate) fn note_published(&mut self, published: Positions) {
+        let before = std::mem::replace(&mut self.published, published);
+        let published = &self.published;
+        let less = before.iter().find(|(name, before)| {
+            let now = published.get(*name);
+            let is_less = now
+                .is_none_or(|now| now.incarnation != before.incarnation || now.txid < before.txid);
+            is_less && before.txid > 0 && !self.deleted.contains(&before.incarnation)
+        });
+        if let Some((name, before)) = less
+            && !self.may_fall
+        {
+            let what = format!("{name} is published less than before, {before:?}: {published:?}");
+            self.violated(what);
+        }
+    }
+
+    /// The store was emptied.
+    pub(crate) fn nothing_is_published(&mut self) {
+        self.published.clear();
     }
 
     /// Rule: after a planned handoff the new primary has all that the old one had.
@@ -275,30 +367,29 @@ impl Inner {
     /// Rules: an empty node does not lead a cluster with data, nor does one that is behind.
     fn is_eligible(&mut self, index: usize) {
         let disk = &self.peers[index].disk;
+        let mine = disk.positions();
+        let was_in_sync = disk.epoch >= self.last_led;
         if disk.databases.is_empty() && disk.epoch == 0 && self.has_data {
             self.violated(format!("{index} is empty, and leads"));
         }
-        let mine = self.peers[index].disk.positions();
-        let behind = self
-            .published
-            .iter()
-            .find(|(name, need)| mine.get(*name).is_none_or(|have| have.txid < need.txid));
+        let behind = self.published.iter().find(|(name, need)| {
+            let here = mine.get(*name);
+            let here = here.filter(|have| have.incarnation == need.incarnation);
+            let nobody_had_it = need.txid == 0 && was_in_sync;
+            here.is_none_or(|have| have.txid < need.txid)
+                && !nobody_had_it
+                && !self.deleted.contains(&need.incarnation)
+        });
         if let Some((name, need)) = behind {
-            let what = format!(
-                "{index} leads and lacks transaction {} of {name}",
-                need.txid
-            );
+            let what = format!("{index} leads and lacks {need:?} of {name}");
             self.violated(what);
         }
     }
 
     /// One step of applications and replication.
-    fn tick(&mut self, published: Positions) {
+    fn tick(&mut self) {
         for index in 0..self.peers.len() {
-            if self.peers[index].can_commit() {
-                self.commit(index);
-                self.published = published.clone();
-            }
+            self.commit(index);
         }
         for index in 0..self.peers.len() {
             if let Some((primary, epoch)) = self.peers[index].following {
@@ -307,15 +398,50 @@ impl Inner {
         }
     }
 
+    /// An application of that node does something, if it can.
     fn commit(&mut self, index: usize) {
-        if !self.rng.random_bool(0.5) {
+        if !self.peers[index].can_commit() || !self.rng.random_bool(0.5) {
             return;
         }
-        let name = if self.rng.random_bool(0.1) { "b" } else { "a" };
+        match self.rng.random_range(0..100) {
+            0 => self.create_or_delete(index),
+            1..10 if self.peers[index].disk.databases.contains_key("b") => {
+                self.commit_to(index, "b")
+            }
+            _ => self.commit_to(index, "a"),
+        }
+    }
+
+    fn commit_to(&mut self, index: usize, name: &str) {
         self.has_data = true;
         self.next_transaction += 1;
-        let log = self.peers[index].disk.databases.entry(name.to_owned());
-        log.or_default().push(self.next_transaction);
+        let databases = &mut self.peers[index].disk.databases;
+        let db = databases.entry(name.to_owned()).or_insert_with(|| {
+            self.next_incarnation += 1;
+            Db {
+                incarnation: self.next_incarnation,
+                log: Log::new(),
+            }
+        });
+        db.log.push(self.next_transaction);
+    }
+
+    /// An application creates a database, or deletes one.
+    pub(crate) fn create_or_delete(&mut self, index: usize) {
+        if !self.peers[index].can_commit() {
+            return;
+        }
+        let name = ["b", "c", "d"][self.rng.random_range(0..3)];
+        match self.peers[index].disk.databases.remove(name) {
+            Some(db) => {
+                self.say(format!("{index} deletes {name}, {}", db.incarnation));
+                self.deleted.insert(db.incarnation);
+            }
+            None => {
+                self.say(format!("{index} creates {name}"));
+                self.commit_to(index, name);
+            }
+        }
     }
 
     /// Whether that replica gets what that primary has.
@@ -341,18 +467,30 @@ impl Inner {
             return;
         }
         let source = self.peers[primary].disk.clone();
-        let disk = &mut self.peers[replica].disk;
+        let (disk, dropped) = {
+            let peer = &mut self.peers[replica];
+            (&mut peer.disk, &mut peer.dropped)
+        };
         disk.cluster_id
             .get_or_insert(source.cluster_id.unwrap_or_default());
         disk.seen_epoch = disk.seen_epoch.max(epoch);
-        disk.databases
-            .retain(|name, _| source.databases.contains_key(name));
+        disk.databases.retain(|name, mine| {
+            let theirs = source.databases.get(name);
+            let stays = theirs.is_some_and(|theirs| theirs.incarnation == mine.incarnation);
+            if !stays {
+                dropped.insert(name.clone(), mine.place());
+            }
+            stays
+        });
         for (name, theirs) in &source.databases {
-            advance(
-                disk.databases.entry(name.clone()).or_default(),
-                theirs,
-                BATCH,
-            );
+            let mine = disk.databases.entry(name.clone()).or_default();
+            mine.advance(theirs, BATCH);
+            if dropped
+                .get(name)
+                .is_some_and(|dropped| dropped.incarnation == mine.incarnation)
+            {
+                dropped.remove(name);
+            }
         }
         if disk.databases == source.databases {
             disk.epoch = disk.epoch.max(epoch);
@@ -364,10 +502,12 @@ impl Inner {
         let theirs = &self.peers[primary].disk.databases;
         let mine = &self.peers[replica].disk;
         let mut positions = mine.positions();
-        positions.retain(|name, _| {
-            let log = &mine.databases[name];
+        positions.retain(|name, place| {
+            let log = &mine.databases[name].log;
             theirs.get(name).is_some_and(|all| {
-                log.len() <= all.len() && log.last() == log.len().checked_sub(1).map(|at| &all[at])
+                all.incarnation == place.incarnation
+                    && log.len() <= all.log.len()
+                    && log.last() == log.len().checked_sub(1).map(|at| &all.log[at])
             })
         });
         positions
@@ -376,26 +516,19 @@ impl Inner {
     /// As [`lease::Node::acknowledged`].
     pub(crate) fn acknowledged(&self, primary: usize) -> Positions {
         let peer = &self.peers[primary];
-        let most = |name: &String| {
+        let most = |name: &String, incarnation: u64| {
             let acknowledged = peer.acknowledged.values();
             acknowledged
                 .filter_map(|positions| positions.get(name))
+                .filter(|place| place.incarnation == incarnation)
                 .map(|place| place.txid)
                 .max()
         };
-        let names = peer.disk.databases.keys();
-        names
-            .map(|name| {
-                let txid = most(name).unwrap_or(0);
-                (
-                    name.clone(),
-                    Place {
-                        incarnation: 1,
-                        txid,
-                    },
-                )
-            })
-            .collect()
+        let place = |(name, db): (&String, &Db)| {
+            let txid = most(name, db.incarnation).unwrap_or(0);
+            (name.clone(), Place { txid, ..db.place() })
+        };
+        peer.disk.databases.iter().map(place).collect()
     }
 
     /// Whether that replica has acknowledged all that the primary has.
@@ -411,7 +544,7 @@ impl Inner {
 }
 
 /// Brings a log on, by so many transactions; what is not in theirs goes.
-pub(crate) fn advance(mine: &mut Log, theirs: &Log, batch: usize) {
+fn advance(mine: &mut Log, theirs: &Log, batch: usize) {
     let same = mine.len() <= theirs.len()
         && mine.last() == mine.len().checked_sub(1).map(|last| &theirs[last]);
     if !same {

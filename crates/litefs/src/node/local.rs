@@ -396,7 +396,9 @@ impl lease::Node for Local {
                     cluster_id: store.cluster_id().map(|id| id.to_string()),
                     epoch: epochs.synced(),
                     seen_epoch: epochs.seen().max(latest_epoch(&store)),
+                    // First what is there: what goes in between is in both.
                     positions: holdings(&store),
+                    dropped: dropped(&store),
                 })
             });
             gathered.await.unwrap_or_default()
@@ -556,6 +558,18 @@ fn holdings(store: &Store) -> Positions {
             (db.name().to_string(), place)
         })
         .collect()
+}
+
+/// What is not there any more because the primary said so.
+fn dropped(store: &Store) -> Positions {
+    let place = |database: store::DroppedDatabase| {
+        let place = Place {
+            incarnation: database.incarnation.get(),
+            txid: database.txid.get(),
+        };
+        (database.name.to_string(), place)
+    };
+    store.dropped().into_iter().map(place).collect()
 }
 
 fn acknowledged(replica: &ReplicaStatus, name: &DbName) -> Pos {

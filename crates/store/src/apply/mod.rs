@@ -7,6 +7,7 @@ pub(crate) mod rollback;
 pub(crate) mod wal;
 pub(crate) mod wal_writer;
 
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use ltx::{Pgno, Pos, TxId};
@@ -49,17 +50,26 @@ impl Core {
         taken_stock?;
         self.finish_apply()?;
         let verified = self.verify(&mut incoming)?;
-        if verified.header.is_snapshot() {
-            let kept = self.keep_own_history(&incoming);
-            self.latch(LatchKind::Apply, &kept);
-            kept?;
+        if !verified.header.is_snapshot() {
+            return self.store_and_apply(incoming, verified);
         }
-        self.store_and_apply(incoming, verified)
+        let kept = self.keep_own_history(&incoming);
+        self.latch(LatchKind::Apply, &kept);
+        let Some(entry) = kept? else {
+            return self.store_and_apply(incoming, verified);
+        };
+        self.keep_way_back(&entry, &verified);
+        let pos = self.store_and_apply(incoming, verified)?;
+        if let Some(snapshot) = self.shared.log.read().last() {
+            self.keep_snapshot(&entry, snapshot);
+        }
+        Ok(pos)
     }
 
     /// A snapshot takes the place of the log. What is only known here goes aside: everything, if this is another
     /// history; else (the primary's log does not reach back to our position) what this node committed itself.
-    fn keep_own_history(&self, incoming: &Incoming) -> Result<(), Error> {
+    /// Returns the directory in `aside/`, if there is something.
+    fn keep_own_history(&self, incoming: &Incoming) -> Result<Option<PathBuf>, Error> {
         let own = self.env().node_id;
         let other = incoming.replaces_history;
         let common = incoming.common.map_or(0, TxId::get);

@@ -137,6 +137,13 @@ impl Workshop<'_> {
     }
 
     fn rebuild(&self, entry: &Entry) -> Result<Made, Error> {
+        if let Some(back) = Overlay::way_back(entry) {
+            self.clear()?;
+            if back.apply(&self.database())? {
+                let pos = Overlay::gather(self.data, entry)?.map(|overlay| overlay.end());
+                return Ok(Ok((Base::Own, pos)));
+            }
+        }
         let Some(overlay) = Overlay::gather(self.data, entry)? else {
             return Ok(Err("none of its LTX files can be read".into()));
         };

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use ltx::{PageSize, Pos};
 
-use super::{Entry, list};
+use super::{Entry, list, way_back};
 use crate::error::{Error, IoContext};
 use crate::layout::DataDir;
 use crate::table::ChecksumTable;
@@ -63,6 +63,22 @@ impl Overlay {
             files.drain(..start);
         }
         Ok(Some(Overlay { files }))
+    }
+
+    /// The snapshot that took the place of the database, and what it had written over: both, or nothing.
+    pub(super) fn way_back(entry: &Entry) -> Option<Overlay> {
+        let directory = entry.path.join(way_back::DIRECTORY);
+        let back = read_link(directory.join(way_back::BACK), true)?;
+        let mut files = Vec::new();
+        if !back.header.is_snapshot() {
+            let snapshot = read_link(directory.join(way_back::SNAPSHOT), true)?;
+            if snapshot.post != back.header.pre_pos() {
+                return None;
+            }
+            files.push(snapshot);
+        }
+        files.push(back);
+        Some(Overlay { files })
     }
 
     /// Whether no copy of the database is needed.
@@ -123,6 +139,10 @@ fn links(directory: &Path, own: bool) -> Result<Vec<Link>, Error> {
 
 fn link(path: PathBuf, own: bool) -> Option<Link> {
     ltx::parse_file_name(path.file_name()?.to_str()?)?;
+    read_link(path, own)
+}
+
+fn read_link(path: PathBuf, own: bool) -> Option<Link> {
     // One that cannot be read leads nowhere.
     let (header, trailer) = ltx::read_ends(&mut File::open(&path).ok()?).ok()?;
     let post = Pos {

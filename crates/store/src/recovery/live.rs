@@ -296,6 +296,10 @@ impl Core {
         if !self.live {
             return true;
         }
+        if !self.env().is_mounted() {
+            // The role is known before: with the mount it is taken up.
+            return false;
+        }
         self.env().wait_for_answers();
         let result = self.come_up_live();
         self.latch(LatchKind::Role, &result);

@@ -69,7 +69,8 @@ impl Node {
             files.extend(
                 std::fs::read_dir(dir)
                     .unwrap()
-                    .map(|file| file.unwrap().path()),
+                    .map(|file| file.unwrap().path())
+                    .filter(|path| path.is_file()),
             );
         }
         files

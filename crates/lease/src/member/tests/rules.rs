@@ -6,7 +6,7 @@ use crate::Error;
 use crate::leaser::{Holder, Seen, SessionId, Survey, Version};
 use crate::member::rules::*;
 use crate::node::{Holdings, Identity};
-use crate::record::{LastEpoch, Place, Positions, Post};
+use crate::record::{LastEpoch, Place, Positions, Post, Record};
 
 fn places(list: &[(&str, u64, u64)]) -> Positions {
     list.iter()
@@ -28,6 +28,7 @@ fn post(node_id: u64, epoch: u64, positions: &[(&str, u64, u64)]) -> Post {
         epoch,
         seen_epoch: epoch,
         positions: places(positions),
+        dropped: Positions::new(),
         willing: true,
         ballot: 7,
     }
@@ -64,6 +65,7 @@ fn holdings(epoch: u64, positions: &[(&str, u64, u64)]) -> Holdings {
         epoch,
         seen_epoch: epoch,
         positions: places(positions),
+        dropped: Positions::new(),
     }
 }
 
@@ -333,10 +335,98 @@ fn what_is_published_does_not_become_less() {
 }
 
 #[test]
-fn one_covers_another_that_has_no_more_in_any_database() {
-    let mine = places(&[("a", 1, 10), ("b", 1, 5)]);
-    assert!(covers(&mine, &places(&[("a", 1, 10)])));
-    assert!(!covers(&mine, &places(&[("a", 1, 11)])));
-    assert!(!covers(&mine, &places(&[("a", 2, 1)])));
-    assert!(!covers(&mine, &places(&[("c", 1, 0)])));
+fn what_nobody_had_acknowledged_may_be_lacked_by_who_was_in_sync() {
+    let mut survey = survey(
+        vec![
+            post(2, 3, &[("a", 1, 10)]),
+            post(3, 2, &[("a", 1, 10)]),
+            post(4, 3, &[("a", 1, 10), ("b", 1, 1)]),
+        ],
+        &[("a", 1, 10), ("b", 1, 0)],
+    );
+    let lacks = Err(Refusal::Lacks(vec!["b".to_owned()]));
+    let case = |survey: &Survey, epoch| judge(&holdings(epoch, &[("a", 1, 10)]), survey);
+    // There was no term that it could have been in sync with.
+    assert_eq!(case(&survey, 3), lacks);
+    survey.last_epoch = kept(3, false);
+    assert_eq!(case(&survey, 3), Ok(()));
+    // It was still bootstrapping.
+    assert_eq!(case(&survey, 2), lacks);
+    let ranked: Vec<u64> = rivals(&survey, 1).iter().map(|post| post.node_id).collect();
+    assert_eq!(ranked, [2, 4]);
+    // Who has it goes first.
+    let me = post(1, 3, &[("a", 1, 10)]);
+    assert_eq!(rank(&me, &rivals(&survey, 1)), 1);
+    // The one before it of that name is not it.
+    let before = holdings(3, &[("a", 1, 10), ("b", 7, 5)]);
+    assert_eq!(judge(&before, &survey), Ok(()));
+    // Of what somebody had, nothing.
+    survey.positions = places(&[("a", 1, 10), ("b", 1, 1)]);
+    assert_eq!(case(&survey, 3), lacks);
+    assert_eq!(
+        judge(&before, &survey),
+        Err(Refusal::Another("b".to_owned()))
+    );
+}
+
+#[test]
+fn the_last_term_is_that_of_the_record_or_the_one_that_is_kept() {
+    let mut survey = survey(Vec::new(), &[("b", 1, 0)]);
+    survey.last_epoch = kept(3, false);
+    let mut record = Record {
+        hostname: "host2".to_owned(),
+        advertise_url: "http://host2:1".to_owned(),
+        node_id: 2,
+        boot_id: String::new(),
+        cluster_id: "A".to_owned(),
+        epoch: 4,
+        n: 1,
+        ttl_ms: 4000,
+    };
+    let case = |record: &Record, epoch| {
+        let mut survey = survey.clone();
+        survey.seen.holder = Holder::Node(record.clone(), None);
+        judge(&holdings(epoch, &[]), &survey).is_ok()
+    };
+    assert!(!case(&record, 3) && case(&record, 4));
+    // It was handed over, and the heir never led.
+    record.n = 0;
+    assert!(case(&record, 3) && !case(&record, 4));
+}
+
+#[test]
+fn what_the_primary_had_a_node_drop_is_not_lacking() {
+    let mut mine = holdings(3, &[("a", 1, 10)]);
+    mine.dropped = places(&[("b", 2, 5)]);
+    let mut survey = survey(Vec::new(), &[("a", 1, 10), ("b", 2, 7)]);
+    survey.last_epoch = kept(3, false);
+    assert_eq!(judge(&mine, &survey), Ok(()));
+    let mut other = post(2, 3, &[("a", 1, 10)]);
+    survey.posts = vec![(other.clone(), SessionId::default())];
+    assert!(rivals(&survey, 1).is_empty());
+    other.dropped = mine.dropped.clone();
+    survey.posts = vec![(other, SessionId::default())];
+    assert_eq!(rivals(&survey, 1).len(), 1);
+    // What others have of it yet is not pulled.
+    let has_it = post(3, 3, &[("a", 1, 10), ("b", 2, 7)]);
+    assert!(ahead(&mine, &[&has_it]).is_empty());
+    assert_eq!(ahead(&mine, &[&post(3, 3, &[("b", 3, 1)])]).len(), 1);
+    // Another one came after it, and is here; or has gone too.
+    mine.positions = places(&[("a", 1, 10), ("b", 3, 1)]);
+    assert_eq!(judge(&mine, &survey), Ok(()));
+    // Another database of that name was dropped.
+    mine.dropped = places(&[("b", 1, 5)]);
+    assert_eq!(judge(&mine, &survey), Err(Refusal::Another("b".to_owned())));
+    // It is here again, and behind.
+    mine.positions = places(&[("a", 1, 10), ("b", 2, 5)]);
+    mine.dropped = places(&[("b", 2, 5)]);
+    let behind = judge(&mine, &survey);
+    assert!(matches!(behind, Err(Refusal::Behind { .. })), "{behind:?}");
+    // It was dropped in another term than the last.
+    mine.positions = places(&[("a", 1, 10)]);
+    survey.last_epoch = kept(4, false);
+    assert_eq!(
+        judge(&mine, &survey),
+        Err(Refusal::Lacks(vec!["b".to_owned()]))
+    );
 }
