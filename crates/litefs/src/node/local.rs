@@ -26,6 +26,9 @@ const TAILS: Duration = Duration::from_secs(10);
 /// How long applications get to end what they are about to commit when nothing is urgent.
 const FENCE: Duration = Duration::from_millis(300);
 
+/// When to try again to note something that could not be written.
+const NOTE_AGAIN: Duration = Duration::from_secs(5);
+
 /// So much before the deadline what could not be locked out is taken away.
 const REVOCATION: Duration = Duration::from_millis(100);
 
@@ -338,11 +341,21 @@ impl Local {
             if !in_sync {
                 return;
             }
-            let noted = blocking(move || epochs.had_all_of(epoch)).await;
-            if let Err(error) = noted {
-                tracing::error!("not noted that this node is in sync: {error:#}");
-            }
             ready.send_replace(true);
+            loop {
+                let epochs = Arc::clone(&epochs);
+                match blocking(move || epochs.had_all_of(epoch)).await {
+                    Ok(()) => return,
+                    Err(error) => {
+                        tracing::error!("not noted that this node is in sync: {error:#}");
+                    }
+                }
+                // A full disk, most likely. Not for longer than the primary is followed.
+                tokio::select! {
+                    () = tokio::time::sleep(NOTE_AGAIN) => {}
+                    Err(_) = state.wait_for(|_| false) => return,
+                }
+            }
         });
     }
 
