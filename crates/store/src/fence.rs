@@ -45,7 +45,8 @@ impl Store {
         let deadline = Instant::now() + within;
         let _reserved = self.reserve(deadline)?;
         self.env().set_admitting(false);
-        let late = self.lock_out(deadline.saturating_duration_since(Instant::now()));
+        let left = deadline.saturating_duration_since(Instant::now());
+        let late = self.lock_out(left, Database::is_open);
         let Some(first) = late.into_iter().next() else {
             return Ok(());
         };
@@ -96,7 +97,7 @@ impl Store {
     /// files. The role is none afterwards.
     pub fn fence(&self, within: Duration) -> Result<(), Error> {
         self.env().set_admitting(false);
-        for db in self.lock_out(within) {
+        for db in self.lock_out(within, Database::can_commit_unseen) {
             tracing::warn!(database = %db.name(), pos = %db.pos(),
                 "an application could not be locked out in time: its files are taken away from it, it gets \"disk I/O error\" and has to connect anew");
             self.take_away(&db);
@@ -104,8 +105,9 @@ impl Store {
         self.announce_role(Role::None)
     }
 
-    /// Takes the locks, of all databases at the same time; returns those of which it could not have them.
-    fn lock_out(&self, within: Duration) -> Vec<Arc<Database>> {
+    /// Takes the locks, of all databases at the same time; returns those of which it could not have them, and for which
+    /// that `matters`.
+    fn lock_out(&self, within: Duration, matters: fn(&Database) -> bool) -> Vec<Arc<Database>> {
         let deadline = Instant::now() + within;
         let (done, locked_out) = mpsc::channel();
         let mut waiting = BTreeMap::new();
@@ -117,7 +119,7 @@ impl Store {
                 // Nobody waits any more when it comes late.
                 let _ = done.send((name, result));
             });
-            if db.can_commit_unseen() {
+            if matters(&db) {
                 waiting.insert(db.name().clone(), db);
             }
         }
@@ -156,6 +158,11 @@ impl Store {
 const GRACE: Duration = Duration::from_millis(20);
 
 impl Database {
+    /// Whether some application has it open: what it committed without a journal may not be captured yet.
+    fn is_open(&self) -> bool {
+        self.shared.open_handles(FileKind::Database) > 0 || self.can_commit_unseen()
+    }
+
     /// Whether some application has a handle through which it can commit without a request.
     fn can_commit_unseen(&self) -> bool {
         let open = |kind| self.shared.open_handles(kind) > 0;
