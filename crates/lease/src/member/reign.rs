@@ -88,7 +88,7 @@ impl Member {
         let mut reign = Reign::new(env.clone(), &mut self.orders, won.tenure, won.published);
         // What nobody has any more is not to keep the next node from being elected, if this one dies before it leads.
         // What an operator does without is given up only by a primary.
-        reign.publishes_early = !won.forced && !won.term.handed_over;
+        reign.publishes_early = !won.forced;
         let mut ended = reign.run(won.term).await;
         if reign.leads && env.traits.movable {
             ended = reign.last_handover(ended).await;
