@@ -69,7 +69,7 @@ pub(super) struct Reign<'a> {
     keep_at: Duration,
     publishing: Slot<Result<Publication, Error>>,
     publish_at: Duration,
-    /// What is published, of whichever term.
+    /// What is published, or may be, of whichever term.
     published: Option<Positions>,
     /// Whether this term has published it.
     has_published: bool,
@@ -438,13 +438,19 @@ impl<'a> Reign<'a> {
         {
             return;
         }
+        // It counts as published even if there is no answer: what is published next is not to be less.
+        let known = before.map(|before| rules::to_publish(&acknowledged, &before));
+        self.published.clone_from(&known);
+        self.has_published = false;
         let env = self.env.clone();
         self.publishing.start(async move {
-            let before = match before {
-                Some(before) => before,
-                None => env.answer(env.leaser.survey()).await?.positions,
+            let positions = match known {
+                Some(positions) => positions,
+                None => {
+                    let before = env.answer(env.leaser.survey()).await?.positions;
+                    rules::to_publish(&acknowledged, &before)
+                }
             };
-            let positions = rules::to_publish(&acknowledged, &before);
             let outcome = env.answer(env.leaser.publish(&positions)).await?;
             Ok(Publication { positions, outcome })
         });
