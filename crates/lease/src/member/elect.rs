@@ -273,8 +273,11 @@ impl Member {
             ahead,
         };
         // A forced node lacks what it lacks: it does not keep the next one from being elected.
-        let published = rules::what_is_here(&survey.positions, &holdings.positions);
-        Ok(self.won(record, version, session, sent, term, Some(published)))
+        // Any other has it all, and asks anew: the last it published itself may have come after this survey.
+        let published = self
+            .forced
+            .then(|| rules::what_is_here(&survey.positions, &holdings.positions));
+        Ok(self.won(record, version, session, sent, term, published))
     }
 
     /// The name of the cluster. One that has none gets it here, before its first term.
