@@ -251,10 +251,11 @@ impl Member {
         };
         let record = self.env.write(epoch, &cluster_id);
         let sent = self.env.now();
+        // To its end, also if the member is to end: what is taken is to be given up.
         let outcome = self
             .env
-            .ask(self.env.leaser.acquire(&survey, &record))
-            .await?;
+            .answer(self.env.leaser.acquire(&survey, &record))
+            .await;
         let version = match outcome {
             Ok(Outcome::Done(version)) => Some(version),
             Ok(Outcome::Refused) => {
@@ -381,7 +382,8 @@ impl Member {
         let over = known.seen.version;
         let record = self.env.write(passed.epoch, &passed.cluster_id);
         let sent = self.env.now();
-        let outcome = self.env.ask(self.env.leaser.renew(over, &record)).await?;
+        // To its end, as in an election.
+        let outcome = self.env.answer(self.env.leaser.renew(over, &record)).await;
         let version = match outcome {
             Ok(Outcome::Done(version)) => Some(version),
             Ok(Outcome::Refused) => {
