@@ -251,10 +251,11 @@ impl Member {
         };
         let record = self.env.write(epoch, &cluster_id);
         let sent = self.env.now();
+        // To its end, also if the member is to end: what is taken is to be given up.
         let outcome = self
             .env
-            .ask(self.env.leaser.acquire(&survey, &record))
-            .await?;
+            .answer(self.env.leaser.acquire(&survey, &record))
+            .await;
         let version = match outcome {
             Ok(Outcome::Done(version)) => Some(version),
             Ok(Outcome::Refused) => {
@@ -273,8 +274,11 @@ impl Member {
             ahead,
         };
         // A forced node lacks what it lacks: it does not keep the next one from being elected.
-        let published = rules::what_is_here(&survey.positions, &holdings.positions);
-        Ok(self.won(record, version, session, sent, term, Some(published)))
+        // Any other has it all, and asks anew: the last it published itself may have come after this survey.
+        let published = self
+            .forced
+            .then(|| rules::what_is_here(&survey.positions, &holdings.positions));
+        Ok(self.won(record, version, session, sent, term, published))
     }
 
     /// The name of the cluster. One that has none gets it here, before its first term.
@@ -378,7 +382,8 @@ impl Member {
         let over = known.seen.version;
         let record = self.env.write(passed.epoch, &passed.cluster_id);
         let sent = self.env.now();
-        let outcome = self.env.ask(self.env.leaser.renew(over, &record)).await?;
+        // To its end, as in an election.
+        let outcome = self.env.answer(self.env.leaser.renew(over, &record)).await;
         let version = match outcome {
             Ok(Outcome::Done(version)) => Some(version),
             Ok(Outcome::Refused) => {

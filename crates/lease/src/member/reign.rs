@@ -69,7 +69,7 @@ pub(super) struct Reign<'a> {
     keep_at: Duration,
     publishing: Slot<Result<Publication, Error>>,
     publish_at: Duration,
-    /// What is published, of whichever term.
+    /// What is published, or may be, of whichever term.
     published: Option<Positions>,
     /// Whether this term has published it.
     has_published: bool,
@@ -88,7 +88,7 @@ impl Member {
         let mut reign = Reign::new(env.clone(), &mut self.orders, won.tenure, won.published);
         // What nobody has any more is not to keep the next node from being elected, if this one dies before it leads.
         // What an operator does without is given up only by a primary.
-        reign.publishes_early = !won.forced && !won.term.handed_over;
+        reign.publishes_early = !won.forced;
         let mut ended = reign.run(won.term).await;
         if reign.leads && env.traits.movable {
             ended = reign.last_handover(ended).await;
@@ -438,13 +438,19 @@ impl<'a> Reign<'a> {
         {
             return;
         }
+        // It counts as published even if there is no answer: what is published next is not to be less.
+        let known = before.map(|before| rules::to_publish(&acknowledged, &before));
+        self.published.clone_from(&known);
+        self.has_published = false;
         let env = self.env.clone();
         self.publishing.start(async move {
-            let before = match before {
-                Some(before) => before,
-                None => env.answer(env.leaser.survey()).await?.positions,
+            let positions = match known {
+                Some(positions) => positions,
+                None => {
+                    let before = env.answer(env.leaser.survey()).await?.positions;
+                    rules::to_publish(&acknowledged, &before)
+                }
             };
-            let positions = rules::to_publish(&acknowledged, &before);
             let outcome = env.answer(env.leaser.publish(&positions)).await?;
             Ok(Publication { positions, outcome })
         });

@@ -1,6 +1,7 @@
 //! One node's view of the lease store in memory.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ struct View {
     session: Mutex<Option<SessionId>>,
     /// The node whose post is there under that session.
     posted: Mutex<Option<u64>>,
+    /// Requests to publish, so far.
+    publications: AtomicU64,
     hook: Mutex<Option<Arc<dyn Hook>>>,
 }
 
@@ -46,6 +49,7 @@ impl MemoryLease {
             ttl,
             session: Mutex::new(None),
             posted: Mutex::new(None),
+            publications: AtomicU64::new(0),
             hook: Mutex::new(None),
         }))
     }
@@ -243,9 +247,10 @@ impl Leaser for MemoryLease {
 
     fn publish<'a>(&'a self, positions: &'a Positions) -> Answer<'a, Outcome> {
         let positions = positions.clone();
+        let nth = self.0.publications.fetch_add(1, Ordering::Relaxed) + 1;
         self.call(Op::Publish, move |view, state, now| {
             let own = view.own(state, now);
-            Ok(state.publish(&own, &positions))
+            Ok(state.publish(&own, nth, &positions))
         })
     }
 

@@ -36,6 +36,8 @@ pub(super) struct State {
     cluster_id: Option<String>,
     posts: BTreeMap<u64, (Post, SessionId)>,
     positions: Positions,
+    /// By whom they were published, and his how many-th request that was.
+    published: (SessionId, u64),
     /// When each session ends.
     sessions: BTreeMap<SessionIdOrd, Duration>,
     /// Until when the record cannot be locked.
@@ -59,6 +61,7 @@ impl State {
             cluster_id: None,
             posts: BTreeMap::new(),
             positions: Positions::new(),
+            published: (SessionId::default(), 0),
             sessions: BTreeMap::new(),
             record_delay: Duration::ZERO,
             post_delay: BTreeMap::new(),
@@ -247,10 +250,14 @@ impl State {
         self.posts.remove(&node_id);
     }
 
-    pub(super) fn publish(&mut self, own: &SessionId, positions: &Positions) -> Outcome {
-        if !self.holds(own) {
+    /// `nth`: grows with each request; one that was overtaken on its way is refused, as in Consul, where a request names
+    /// what it replaces.
+    pub(super) fn publish(&mut self, own: &SessionId, nth: u64, positions: &Positions) -> Outcome {
+        let overtaken = self.published.0 == *own && self.published.1 >= nth;
+        if !self.holds(own) || overtaken {
             return Outcome::Refused;
         }
+        self.published = (own.clone(), nth);
         self.positions = positions.clone();
         Outcome::Done(self.seen().version)
     }

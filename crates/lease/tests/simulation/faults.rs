@@ -60,13 +60,16 @@ async fn recover(cluster: &mut Cluster, excuses: &Excuses) {
     tokio::time::sleep(cluster.ttl).await;
     let mut settled = settle(cluster, bound - cluster.ttl).await;
     let needs_operator = {
+        let last = cluster.store.survey().last_epoch;
         let world = cluster.world.lock();
-        excuses.forced || world.nobody_ever_led() || world.a_deletion_is_forgotten()
+        excuses.forced
+            || world.nobody_ever_led()
+            || world.a_loss_is_not_known(last.map_or(0, |last| last.epoch))
     };
     if settled.is_err() && needs_operator && cluster.primaries().is_empty() {
         // What was published is nowhere any more, after an operator did without it: it needs an operator again. Or the
         // first primary of all died between taking the lease and leading: whether it had data nobody knows. Or all
-        // processes that knew of a deletion have ended before it was published.
+        // processes that knew of a deletion have ended, or a term has, before it was published.
         settled = rescue(cluster).await;
     }
     match settled {

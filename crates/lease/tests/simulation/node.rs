@@ -121,6 +121,7 @@ impl Node for SimNode {
 
     fn lead<'a>(&'a self, term: &'a Term) -> Doing<'a, Result<(), Trouble>> {
         Box::pin(async move {
+            self.world.lock().peers[self.index].following = None;
             let published = self.store.survey().positions;
             self.world.lock().term_begins(self.index, term, published);
             self.takes(50, 4000).await;

@@ -248,18 +248,18 @@ impl Inner {
         !self.has_data && self.peers.iter().all(|peer| peer.disk.epoch == 0)
     }
 
-    /// Whether something is published that was deleted, and is not remembered by any node that had dropped it.
-    pub(crate) fn a_deletion_is_forgotten(&self) -> bool {
+    /// Whether something is published that was deleted, or that nobody had acknowledged, and no candidate that was in
+    /// sync in the last term of all can do without it (see `docs/leases.md`).
+    pub(crate) fn a_loss_is_not_known(&self, last_epoch: u64) -> bool {
+        let in_sync = |peer: &&Peer| peer.me.candidate && peer.disk.epoch >= last_epoch;
         self.published.iter().any(|(name, place)| {
-            let is_it = |other: Option<&Place>| {
-                other.is_some_and(|other| other.incarnation == place.incarnation)
+            let knows = |peer: &Peer| {
+                let dropped = peer.dropped.get(name);
+                place.txid == 0
+                    || dropped.is_some_and(|dropped| dropped.incarnation == place.incarnation)
             };
-            let remembered = self.peers.iter().any(|peer| {
-                peer.me.candidate
-                    && peer.disk.epoch >= self.last_led
-                    && is_it(peer.dropped.get(name))
-            });
-            self.deleted.contains(&place.incarnation) && !remembered
+            (place.txid == 0 || self.deleted.contains(&place.incarnation))
+                && !self.peers.iter().filter(in_sync).any(knows)
         })
     }
 

@@ -449,3 +449,16 @@ async fn a_static_replica_follows_for_ever() {
     assert_eq!(refused, Err("this node is not the primary".to_owned()));
     two.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_published_without_an_answer_does_not_become_less() {
+    let table = Table::new();
+    let (primary, _follower) = table.couple().await;
+    primary.network.lose(Op::Publish, Leg::Answer);
+    primary.node.script().acknowledged = database("a", 9);
+    until(|| table.store.survey().positions == database("a", 9)).await;
+    // Whoever acknowledged it has gone.
+    primary.node.script().acknowledged = database("a", 4);
+    tokio::time::sleep(TTL).await;
+    assert_eq!(table.store.survey().positions, database("a", 9));
+}
