@@ -11,7 +11,7 @@ use harness::client::{Access, Session};
 use harness::history::TABLE;
 use harness::{Fleet, sqlite3};
 
-use crate::trial::{DATABASE, SOON, lease};
+use crate::trial::{DATABASE, SOON, alone, lease};
 
 const RUNS: usize = 20;
 const PAUSE: Duration = Duration::from_millis(1);
@@ -76,6 +76,7 @@ fn fleet(limit: Duration, ttl: Duration) -> Option<Fleet> {
 #[test]
 #[ignore = "prints figures; minutes"]
 fn gap_of_a_planned_handoff() {
+    let _alone = alone();
     let limit = Duration::from_secs(300);
     let Some(fleet) = fleet(limit, Duration::from_secs(10)) else {
         return;
@@ -112,6 +113,7 @@ fn gap_of_a_planned_handoff() {
 #[test]
 #[ignore = "prints figures; minutes"]
 fn failover_after_a_kill() {
+    let _alone = alone();
     let limit = Duration::from_secs(900);
     let seconds =
         std::env::var("LITEFS_FIGURES_TTL").map_or(10, |ttl| ttl.parse().expect("seconds"));

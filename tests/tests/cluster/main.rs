@@ -8,6 +8,7 @@ mod failover;
 mod figures;
 mod full_disk;
 mod handoffs;
+mod locked;
 mod partitions;
 mod paused;
 mod random;

@@ -21,6 +21,11 @@ const SOME: usize = 20;
 /// One cluster at a time: times are measured, and a node that gets no CPU loses its lease.
 static ALONE: Mutex<()> = Mutex::new(());
 
+/// Held by who has a cluster.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What a trial begins with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Begin {
@@ -92,7 +97,7 @@ impl Trial {
         limit: Duration,
         mut prepare: impl FnMut(usize, &mut Node),
     ) -> Option<Trial> {
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = alone();
         let lease = |url: &str| lease(url, begin.ttl);
         let mut fleet = Fleet::assemble(limit, begin.nodes, begin.seed, lease)?;
         for (number, node) in fleet.nodes.iter_mut().enumerate() {
