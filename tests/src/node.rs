@@ -266,17 +266,7 @@ impl Node {
             Signal::SIGTERM,
         );
         self.await_end();
-        assert!(
-            !is_mounted(self.mount()),
-            "{} has left its mount",
-            self.name
-        );
-        let left = processes_tagged(&self.tag);
-        assert!(
-            left.is_empty(),
-            "{} has left processes: {left:?}",
-            self.name
-        );
+        self.assert_gone();
     }
 
     /// Stops it as an operator would, and checks that it ends well: exit code 0, no mount, no process left.
@@ -295,6 +285,12 @@ impl Node {
             self.name,
             self.log()
         );
+        self.assert_gone();
+    }
+
+    /// Neither a mount nor a process is left of it.
+    #[track_caller]
+    fn assert_gone(&self) {
         assert!(
             !is_mounted(self.mount()),
             "{} has left its mount",

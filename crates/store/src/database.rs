@@ -14,6 +14,7 @@ use crate::incarnation::Incarnation;
 use crate::incoming::Incoming;
 use crate::log::NextLtx;
 use crate::name::{DbName, FileKind};
+use crate::role::Epoch;
 use crate::shared::Shared;
 use crate::status::DatabaseStatus;
 use crate::strand::Strand;
@@ -70,6 +71,11 @@ impl Database {
         let log = self.shared.log.read();
         let current = log.end().unwrap_or_else(|| self.pos());
         log.next_after(pos, current)
+    }
+
+    /// The last term that wrote to it.
+    pub fn last_term(&self) -> Epoch {
+        self.shared.history.read().epoch()
     }
 
     /// The terms in which its transactions were made.

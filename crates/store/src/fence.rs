@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::apply::wal_writer::WalWriter;
 use crate::capture::{LatchKind, Occasion};
-use crate::core::Core;
+use crate::core::{Core, Joined};
 use crate::database::Database;
 use crate::error::{Error, IoContext as _};
 use crate::locks::{self, LockKind};
@@ -196,27 +196,25 @@ impl Core {
         else {
             return Ok(false);
         };
-        let shm = match self.joined.take() {
-            Some(joined) => {
-                if let Some(mark) = &joined.mark {
-                    joined.shm.end_read(mark)?;
-                }
-                joined.shm
-            }
-            None => SharedIndex::join(self.env(), self.name(), self.dir())?,
-        };
-        if !shm.lock_write_eagerly(left())? {
-            self.joined = Some(crate::core::Joined { shm, mark: None });
+        if self.joined.is_none() {
+            let shm = SharedIndex::join(self.env(), self.name(), self.dir())?;
+            self.joined = Some(Joined { shm, mark: None });
+        }
+        if let Some(joined) = &self.joined
+            && !joined.shm.lock_write_eagerly(left())?
+        {
             return Ok(false);
         }
-        self.joined = Some(crate::core::Joined { shm, mark: None });
         self.capture_or_owe();
-        let Some(joined) = self.joined.take() else {
+        let Some(Joined { shm, mark }) = self.joined.take() else {
             return Ok(true);
         };
+        if let Some(mark) = mark {
+            // The file stays open, and with it the lock would: no checkpoint would get past it.
+            shm.end_read(&mark)?;
+        }
         self.leave();
-        let writer =
-            WalWriter::with_index(self.env(), self.name(), self.dir(), database, joined.shm)?;
+        let writer = WalWriter::with_index(self.env(), self.name(), self.dir(), database, shm)?;
         self.set_writer(Some(writer));
         Ok(true)
     }
@@ -238,7 +236,7 @@ impl Core {
             return Ok(());
         }
         match self.writer.as_ref().and_then(WalWriter::end_of_log) {
-            Some(end) => self.capture_to(&end)?,
+            Some(end) => self.in_last_term(|core| core.capture_published(&end))?,
             None => self.capture_last()?,
         }
         self.shared.owes_capture.store(false, Ordering::Release);
@@ -250,11 +248,19 @@ impl Core {
 
     /// Captures what was committed while this node still could.
     fn capture_last(&mut self) -> Result<(), Error> {
+        self.in_last_term(|core| core.capture(Occasion::Sync))
+    }
+
+    /// A capture of what was committed before the node ceased to be the primary, if it ever was.
+    fn in_last_term(
+        &mut self,
+        capture: impl FnOnce(&mut Core) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         if self.env().term().get() == 0 {
             return Ok(());
         }
         self.last_words = true;
-        let captured = self.capture(Occasion::Sync);
+        let captured = capture(self);
         self.last_words = false;
         captured
     }
@@ -282,16 +288,5 @@ impl Core {
         // What the log has is committed, as every connection to come will see it.
         self.shared.owes_capture.store(true, Ordering::Release);
         self.pay_capture()
-    }
-
-    /// Captures up to a place in the log, which is its end.
-    fn capture_to(&mut self, end: &sqlite::wal::FrameChain) -> Result<(), Error> {
-        if self.env().term().get() == 0 {
-            return Ok(());
-        }
-        self.last_words = true;
-        let captured = self.capture_published(end);
-        self.last_words = false;
-        captured
     }
 }

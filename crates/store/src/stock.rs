@@ -28,18 +28,13 @@ impl Core {
         if !unknown || self.env().is_primary() || self.shared.is_written_with_log() {
             return Ok(());
         }
-        let path = self.dir().file(FileKind::Database);
-        let kind = FileKind::Database;
-        let handle = self
-            .env()
-            .open_live(self.name(), self.dir(), kind, OpenHow::Existing)?;
-        if !locks::try_lock(&handle, lock::SHARED, LockKind::Shared).during("lock", &path)? {
+        let Some(_locked) = self.try_shared()? else {
             return Err(Error::Busy {
                 db: self.name().clone(),
                 lock: "SHARED",
                 waited_ms: 0,
             });
-        }
+        };
         let found = self.examine(&JournalPages::default())?;
         let (page_count, changed) = (found.page_count, found.changed.clone());
         let change = self.encode_found(found)?;

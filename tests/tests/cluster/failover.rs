@@ -9,6 +9,18 @@ use crate::trial::{DATABASE, Trial};
 /// A candidate needs no more than this beyond the TTL.
 const ELECTION: Duration = Duration::from_secs(1);
 
+/// The machine of the primary dies, and another node takes its place in time: which.
+#[track_caller]
+fn replace(trial: &mut Trial, old: usize) -> usize {
+    trial.kill_machine(old);
+    let (new, took) = trial
+        .fleet
+        .await_other_primary(old, trial.begin.ttl + ELECTION);
+    eprintln!("node{new} took over after {took:?}");
+    trial.works(new);
+    new
+}
+
 /// Nobody has its last writes: they are aside when it returns, and it follows.
 #[test]
 fn a_primary_that_dies_is_replaced_and_returns_as_a_replica() {
@@ -20,12 +32,7 @@ fn a_primary_that_dies_is_replaced_and_returns_as_a_replica() {
         trial.fleet.network().cut(old, other);
     }
     trial.works(old);
-    trial.kill_machine(old);
-    let (new, took) = trial
-        .fleet
-        .await_other_primary(old, trial.begin.ttl + ELECTION);
-    eprintln!("node{new} took over after {took:?}");
-    trial.works(new);
+    let new = replace(&mut trial, old);
     trial.fleet.network().heal_all();
     trial.start_machine(old);
     trial.fleet.await_settled(DATABASE);
@@ -59,12 +66,7 @@ fn one_primary_after_the_other_dies() {
     for _ in 0..2 {
         let old = trial.primary();
         trial.works(old);
-        trial.kill_machine(old);
-        let (new, took) = trial
-            .fleet
-            .await_other_primary(old, trial.begin.ttl + ELECTION);
-        eprintln!("node{new} took over after {took:?}");
-        trial.works(new);
+        replace(&mut trial, old);
         trial.start_machine(old);
         trial.fleet.await_settled(DATABASE);
     }

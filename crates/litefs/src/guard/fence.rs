@@ -314,24 +314,27 @@ mod tests {
         assert!(writes(&application));
     }
 
+    fn set_write_lock(application: &OwnedFd, kind: libc::c_int) {
+        let command = libc::F_OFD_SETLK;
+        set_lock(application.as_fd(), command, lock::WAL_WRITE, kind).unwrap();
+    }
+
+    /// A fence that was closed while the application was writing.
+    fn closed_within_a_transaction(place: &Place, application: &OwnedFd) -> Fence {
+        set_write_lock(application, libc::F_WRLCK);
+        let mut fence = Fence::default();
+        fence.hold("db".into(), place.files());
+        fence.close();
+        fence
+    }
+
     #[test]
     fn a_transaction_that_is_going_on_is_waited_for() {
         let place = Place::new();
         let application = place.open("shm");
-        let set = |kind| {
-            set_lock(
-                application.as_fd(),
-                libc::F_OFD_SETLK,
-                lock::WAL_WRITE,
-                kind,
-            )
-        };
-        set(libc::F_WRLCK).unwrap();
-        let mut fence = Fence::default();
-        fence.hold("db".into(), place.files());
-        fence.close();
+        let mut fence = closed_within_a_transaction(&place, &application);
         assert_eq!(fence.still_open().len(), 1);
-        set(libc::F_UNLCK).unwrap();
+        set_write_lock(&application, libc::F_UNLCK);
         until(|| fence.still_open().is_empty());
         assert!(!writes(&application));
         fence.release("db");
@@ -342,20 +345,9 @@ mod tests {
     fn locks_that_come_after_the_release_are_given_back() {
         let place = Place::new();
         let application = place.open("shm");
-        let set = |kind| {
-            set_lock(
-                application.as_fd(),
-                libc::F_OFD_SETLK,
-                lock::WAL_WRITE,
-                kind,
-            )
-        };
-        set(libc::F_WRLCK).unwrap();
-        let mut fence = Fence::default();
-        fence.hold("db".into(), place.files());
-        fence.close();
+        let mut fence = closed_within_a_transaction(&place, &application);
         fence.release("db");
-        set(libc::F_UNLCK).unwrap();
+        set_write_lock(&application, libc::F_UNLCK);
         until(|| writes(&application));
     }
 

@@ -14,6 +14,12 @@ use crate::config::Config;
 /// The first wait before a replica tries again to reach its primary. It doubles up to `lease.reconnect-delay`.
 const RECONNECT_MIN: Duration = Duration::from_millis(50);
 
+/// Waits until this node has what its primary has; `false` if it follows no more.
+pub(super) async fn is_in_sync(state: &mut watch::Receiver<FollowState>) -> bool {
+    let in_sync = state.wait_for(|state| matches!(state, FollowState::InSync));
+    in_sync.await.is_ok()
+}
+
 /// A task that follows a primary.
 pub(super) struct Following {
     /// Whom.

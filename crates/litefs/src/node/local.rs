@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::epochs::Epochs;
-use super::following::Following;
+use super::following::{Following, is_in_sync};
 use super::{Mounting, blocking};
 use crate::api_client::ApiClient;
 use crate::config::Config;
@@ -262,13 +262,13 @@ impl Local {
         self.stop_following().await;
         self.shown.stream.send_replace(None);
         let begun = self.begin_to_lead(term).await;
-        let awaited = begun.map_err(|error| format!("{error:#}"))?;
+        let awaited = begun.map_err(trouble)?;
         self.take_tails(awaited).await;
         if lock(&self.earlier).is_none() {
             self.mount().await?;
         }
         let admitted = self.admit(term.epoch).await;
-        admitted.map_err(|error| format!("{error:#}"))?;
+        admitted.map_err(trouble)?;
         // Whoever waits for a process that died is answered when it can be yes.
         self.mount().await?;
         self.shown.ready.send_replace(true);
@@ -312,7 +312,7 @@ impl Local {
             Ok(store.set_role(Role::Replica { primary: None })?)
         })
         .await
-        .map_err(|error| format!("{error:#}"))?;
+        .map_err(trouble)?;
         self.mount().await?;
         if self.config.skip_sync {
             self.shown.ready.send_replace(true);
@@ -334,11 +334,7 @@ impl Local {
     fn note_when_in_sync(&self, mut state: watch::Receiver<FollowState>, epoch: u64) {
         let (epochs, ready) = (Arc::clone(&self.epochs), self.shown.ready.clone());
         tokio::spawn(async move {
-            let in_sync = state
-                .wait_for(|state| matches!(state, FollowState::InSync))
-                .await
-                .is_ok();
-            if !in_sync {
+            if !is_in_sync(&mut state).await {
                 return;
             }
             ready.send_replace(true);
@@ -366,10 +362,7 @@ impl Local {
             let following = current.borrow_and_update().clone();
             let in_sync = async {
                 match following {
-                    Some(mut state) => state
-                        .wait_for(|state| matches!(state, FollowState::InSync))
-                        .await
-                        .is_ok(),
+                    Some(mut state) => is_in_sync(&mut state).await,
                     None => std::future::pending().await,
                 }
             };
@@ -488,7 +481,7 @@ impl lease::Node for Local {
         Box::pin(async move {
             blocking(move || Ok(store.freeze(within)?))
                 .await
-                .map_err(|error| format!("{error:#}"))
+                .map_err(trouble)
         })
     }
 
@@ -535,6 +528,11 @@ impl lease::Node for Local {
 /// What a term ended before it could begin.
 const OVER: &str = "the term is over";
 
+/// The error with its causes, for people.
+fn trouble(error: anyhow::Error) -> Trouble {
+    format!("{error:#}")
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // What is in there is whole also after a panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -553,7 +551,7 @@ fn positions(store: &Store) -> Vec<(DbName, Pos)> {
 /// the primary later must not begin a term that another node had, for then nobody could tell their histories apart.
 fn latest_epoch(store: &Store) -> u64 {
     let databases = store.databases();
-    let epochs = databases.iter().map(|db| db.history().epoch().get());
+    let epochs = databases.iter().map(|db| db.last_term().get());
     epochs.max().unwrap_or(0)
 }
 

@@ -134,11 +134,13 @@ impl Feed {
 
     /// Our history, if the replica may not know it as it is now.
     fn history_to_tell(&mut self, database: &Database) -> Vec<proto::Chapter> {
-        let history = database.history();
-        let told = self.told.insert(database.name().clone(), history.epoch());
-        if told == Some(history.epoch()) {
+        // With each transaction: only what is new is worth a copy.
+        let last = database.last_term();
+        if self.told.get(database.name()) == Some(&last) {
             return Vec::new();
         }
+        let history = database.history();
+        self.told.insert(database.name().clone(), history.epoch());
         to_history(&history)
     }
 

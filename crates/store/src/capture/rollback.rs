@@ -14,6 +14,7 @@ use sqlite::header::DatabaseHeader;
 use crate::capture::LatchKind;
 use crate::core::Core;
 use crate::error::{Error, IoContext};
+use crate::locks::{self, LockKind};
 use crate::mount::{OpenHow, Refusal};
 use crate::name::FileKind;
 use crate::shared_index::read_full;
@@ -200,20 +201,7 @@ impl Core {
             // In the middle of a transaction; its commit point will come.
             return Ok(());
         }
-        let path = self.dir().file(FileKind::Database);
-        let handle = self.env().open_live(
-            self.name(),
-            self.dir(),
-            FileKind::Database,
-            OpenHow::Existing,
-        )?;
-        if !crate::locks::try_lock(
-            &handle,
-            sqlite::lock::SHARED,
-            crate::locks::LockKind::Shared,
-        )
-        .during("lock", &path)?
-        {
+        let Some(_locked) = self.try_shared()? else {
             // A writer is at work without a journal.
             if let Some(db) = self.database() {
                 self.env()
@@ -222,8 +210,20 @@ impl Core {
                     .after(LOCKED_PAUSE, move || db.wake());
             }
             return Ok(());
-        }
+        };
         self.capture_locked()
+    }
+
+    /// Takes SHARED on the database, if no writer has it for itself. The lock goes with the file.
+    pub(crate) fn try_shared(&self) -> Result<Option<File>, Error> {
+        let kind = FileKind::Database;
+        let path = self.dir().file(kind);
+        let handle = self
+            .env()
+            .open_live(self.name(), self.dir(), kind, OpenHow::Existing)?;
+        let shared = LockKind::Shared;
+        let taken = locks::try_lock(&handle, sqlite::lock::SHARED, shared).during("lock", &path)?;
+        Ok(taken.then_some(handle))
     }
 
     /// The same, with SQLite's lock held already.

@@ -13,17 +13,15 @@ use std::sync::atomic::Ordering;
 use ltx::{PageSize, Pos};
 use sqlite::lock;
 
-use super::{keep_base, mode_of_file, replay, settle_incarnation};
+use super::{Place, keep_base, mode_of_file, replay, settle_incarnation};
 use crate::capture::{LatchKind, Occasion};
 use crate::core::Core;
 use crate::database::Database;
 use crate::env::Env;
 use crate::error::{Error, IoContext};
-use crate::history::History;
 use crate::locks::LockKind;
 use crate::log::{LtxFile, LtxLog};
 use crate::name::{DbName, FileKind};
-use crate::shared::{Shared, State};
 use crate::shared_index::SharedIndex;
 use crate::shown_counter::ShownCounter;
 use crate::status::Mode;
@@ -56,20 +54,14 @@ pub(crate) fn open(env: &Arc<Env>, name: &DbName) -> Result<Arc<Database>, Error
         .unwrap_or_default();
     let (mode, page_size) = kind_of(&dir.file(FileKind::Database), name, &files)?;
     let shown_counter = ShownCounter::load(&dir)?;
-    let state = State {
+    let place = Place {
         incarnation,
         pos,
         mode,
         page_size,
         page_count: table.page_count(),
-        last_change_ms: log.last().map(|file| file.timestamp_ms),
-        lag_ms: 0,
-        latched: None,
-        damaged: Default::default(),
     };
-    let history = History::load(&dir.history())?;
-    let shared = Shared::new(name.clone(), dir, env.clone(), log, history, state);
-    let shared = Arc::new(shared);
+    let shared = place.share(env, name, dir, log)?;
     shared.dirty.lock().note_unseen();
     Ok(Database::new(shared.clone(), move |me| {
         // In the rollback modes the next commit point compares. A log can only be followed from a place that is known.

@@ -99,20 +99,14 @@ pub(crate) fn open(
     let untouched = content.table.page_count() == 0 && latest.is_none();
     let settled = known.is_some() || untouched;
     let pos = known.or(latest).unwrap_or(Pos::EMPTY);
-    let state = State {
+    let place = Place {
         incarnation,
         pos,
         mode: content.mode,
         page_size: content.page_size,
         page_count: content.table.page_count(),
-        last_change_ms: log.last().map(|file| file.timestamp_ms),
-        lag_ms: 0,
-        latched: None,
-        damaged: Default::default(),
     };
-    let history = History::load(&dir.history())?;
-    let shared = Shared::new(name.clone(), dir, env.clone(), log, history, state);
-    let shared = Arc::new(shared);
+    let shared = place.share(env, name, dir, log)?;
     Ok(Database::new(shared.clone(), move |me| {
         let Content {
             table,
@@ -130,6 +124,40 @@ pub(crate) fn open(
         }
         core
     }))
+}
+
+/// What is known of a database when it is opened.
+struct Place {
+    incarnation: Incarnation,
+    pos: Pos,
+    mode: Mode,
+    page_size: Option<PageSize>,
+    page_count: u32,
+}
+
+impl Place {
+    fn share(
+        self,
+        env: &Arc<Env>,
+        name: &DbName,
+        dir: DatabaseDir,
+        log: LtxLog,
+    ) -> Result<Arc<Shared>, Error> {
+        let state = State {
+            incarnation: self.incarnation,
+            pos: self.pos,
+            mode: self.mode,
+            page_size: self.page_size,
+            page_count: self.page_count,
+            last_change_ms: log.last().map(|file| file.timestamp_ms),
+            lag_ms: 0,
+            latched: None,
+            damaged: Default::default(),
+        };
+        let history = History::load(&dir.history())?;
+        let shared = Shared::new(name.clone(), dir, env.clone(), log, history, state);
+        Ok(Arc::new(shared))
+    }
 }
 
 /// Page 1 may show another change counter than the primary has. A replica goes on with that. For a primary it is what is
